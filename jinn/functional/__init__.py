@@ -1,0 +1,33 @@
+"""The mathematics: pure functions of arrays and of any callable as network. No Flax here."""
+
+from jinn.functional.affine import additive_forward as additive_forward
+from jinn.functional.affine import additive_inverse as additive_inverse
+from jinn.functional.affine import affine_forward as affine_forward
+from jinn.functional.affine import affine_inverse as affine_inverse
+from jinn.functional.affine import soft_clamp as soft_clamp
+from jinn.functional.coupling import Transformer as Transformer
+from jinn.functional.coupling import coupling_forward as coupling_forward
+from jinn.functional.coupling import coupling_inverse as coupling_inverse
+from jinn.functional.coupling import coupling_sizes as coupling_sizes
+from jinn.functional.elementwise import logit_forward as logit_forward
+from jinn.functional.elementwise import logit_inverse as logit_inverse
+from jinn.functional.elementwise import sigmoid_forward as sigmoid_forward
+from jinn.functional.elementwise import sigmoid_inverse as sigmoid_inverse
+from jinn.functional.elementwise import unconstrain_forward as unconstrain_forward
+from jinn.functional.elementwise import unconstrain_inverse as unconstrain_inverse
+from jinn.functional.kernels import mmd_squared as mmd_squared
+from jinn.functional.linear import orthogonal_forward as orthogonal_forward
+from jinn.functional.linear import orthogonal_inverse as orthogonal_inverse
+from jinn.functional.linear import polish_orthogonal as polish_orthogonal
+from jinn.functional.linear import skew_exponential as skew_exponential
+from jinn.functional.normalization import actnorm_forward as actnorm_forward
+from jinn.functional.normalization import actnorm_inverse as actnorm_inverse
+from jinn.functional.normalization import actnorm_statistics as actnorm_statistics
+from jinn.functional.permutation import permutation_forward as permutation_forward
+from jinn.functional.permutation import permutation_inverse as permutation_inverse
+from jinn.functional.spline import (
+    rational_quadratic_spline_forward as rational_quadratic_spline_forward,
+)
+from jinn.functional.spline import (
+    rational_quadratic_spline_inverse as rational_quadratic_spline_inverse,
+)

@@ -1,0 +1,187 @@
+"""Coupling: one part of an event is transformed, with parameters computed from the other part."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+Conditioner = Callable[[Any], Any]
+"""From the untouched elements `(*batch, *untouched)` to parameters
+`(*batch, *spatial, n_params * n)`, see `coupling_forward`."""
+
+
+class Transformer(Protocol):
+    """An invertible map of single elements with `n_params` parameters each.
+
+    `forward(x, params)` and `inverse(y, params)` take values of any shape and parameters of shape
+    `(n_params, *x.shape)` and return the mapped values and the log-derivative of each element.
+    """
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters an element."""
+        ...
+
+    def forward(self, x: Array, params: Array) -> tuple[Array, Array]:
+        """Map values from data to latent, with each element's log-derivative."""
+        ...
+
+    def inverse(self, y: Array, params: Array) -> tuple[Array, Array]:
+        """Map values from latent to data, with each element's log-derivative."""
+        ...
+
+
+def coupling_forward(
+    x: Float[Array, "*batch_and_event"],
+    conditioner: Conditioner,
+    transformer: Transformer,
+    *,
+    mask: Any,
+) -> tuple[Float[Array, "*batch_and_event"], Float[Array, "*batch"]]:
+    """Transform the masked elements given the others, `y_t = T(x_t; conditioner(x_u)), y_u = x_u`.
+
+    The mask cuts the event along its last axis where it is the same for every position of the
+    other (spatial) axes, as it is for vectors: `x_u` has shape `(*batch, *spatial, n_u)` and the
+    conditioner returns `(*batch, *spatial, n_params * n_t)`, all elements' first parameter, then
+    all elements' second, and so on. Any other mask (a checkerboard) leaves the shape whole: `x_u`
+    is `x` with the transformed elements set to 0 and the conditioner returns
+    `(*batch, *spatial, n_params * n)`, of which the entries at transformed elements are used.
+
+    Args:
+        x: Values, shape `(*batch, *event)`; the event's rank is that of the mask.
+        conditioner: Any callable from the untouched elements to the parameters.
+        transformer: An elementwise invertible map, see `Transformer`.
+        mask: Booleans of the event's shape, static, True where the event is transformed.
+
+    Returns:
+        `y` in the shape of `x`, and the log-determinant in the batch's shape, float32 or wider.
+
+    Raises:
+        ValueError: If the mask does not fit `x`, or the conditioner returns a wrong shape.
+
+    Reference:
+        Density estimation using Real NVP (Dinh, Sohl-Dickstein, Bengio, 2017), section 3.3,
+        https://arxiv.org/abs/1605.08803
+    """
+    return _couple(x, conditioner, transformer.n_params, transformer.forward, mask)
+
+
+def coupling_inverse(
+    y: Float[Array, "*batch_and_event"],
+    conditioner: Conditioner,
+    transformer: Transformer,
+    *,
+    mask: Any,
+) -> tuple[Float[Array, "*batch_and_event"], Float[Array, "*batch"]]:
+    """Undo `coupling_forward`: the untouched elements give the same parameters as before.
+
+    Args:
+        y: Values, shape `(*batch, *event)`.
+        conditioner: The conditioner of the forward map.
+        transformer: The transformer of the forward map.
+        mask: The mask of the forward map.
+
+    Returns:
+        `x` in the shape of `y`, and the log-determinant in the batch's shape, float32 or wider.
+
+    Raises:
+        ValueError: If the mask does not fit `y`, or the conditioner returns a wrong shape.
+    """
+    return _couple(y, conditioner, transformer.n_params, transformer.inverse, mask)
+
+
+def coupling_sizes(mask: Any) -> tuple[int, int]:
+    """Count the elements along the last axis that a conditioner gets and has to serve.
+
+    Args:
+        mask: Booleans of the event's shape, True where the event is transformed.
+
+    Returns:
+        `(n_u, n_t)`: the last axis of the conditioner's input, and the number of elements along
+        the last axis that it returns parameters for.
+    """
+    channels = _channel_mask(np.asarray(mask, bool))
+    if channels is None:
+        n = np.shape(mask)[-1]
+        return n, n
+    return int(np.sum(~channels)), int(np.sum(channels))
+
+
+def _channel_mask(mask: np.ndarray) -> np.ndarray | None:
+    """The mask along the last axis, or None where it differs between spatial positions."""
+    rows = mask.reshape(-1, mask.shape[-1])
+    return rows[0] if (rows == rows[0]).all() else None
+
+
+def _couple(
+    x: Array, conditioner: Conditioner, n_params: int, transform: Callable, mask: Any
+) -> tuple[Array, Array]:
+    mask = np.asarray(mask, bool)
+    rank = mask.ndim
+    if rank == 0 or x.ndim < rank or x.shape[x.ndim - rank :] != mask.shape:
+        raise ValueError(
+            f"coupling: expected values of shape (*batch, *{mask.shape}), as the mask has it, "
+            f"got {x.shape}"
+        )
+    channels = _channel_mask(mask)
+    if channels is None:
+        params = _parameters(conditioner(jnp.where(mask, 0.0, x)), x, n_params)
+        values, log_slopes = _transformed(transform, x, params)
+        y = jnp.where(mask, values, x)
+        log_slopes = jnp.where(mask, log_slopes, 0.0)
+    else:
+        untouched, transformed = np.flatnonzero(~channels), np.flatnonzero(channels)
+        u, t = _select(x, untouched), _select(x, transformed)
+        params = _parameters(conditioner(u), t, n_params)
+        values, log_slopes = _transformed(transform, t, params)
+        y = _merge(u, values, untouched, transformed)
+    axes = tuple(range(x.ndim - rank, x.ndim))
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    return y, jnp.sum(log_slopes, axes, dtype=wide)
+
+
+def _parameters(raw: Array, values: Array, n_params: int) -> Array:
+    """Bring a conditioner's output to `(n_params, n, *rest)`, as `_transformed` takes it."""
+    n = values.shape[-1]
+    expected = (*values.shape[:-1], n_params * n)
+    raw = jnp.asarray(raw)
+    try:
+        if raw.shape[-1:] != expected[-1:]:
+            raise ValueError
+        raw = jnp.broadcast_to(raw, expected)
+    except ValueError:
+        raise ValueError(
+            f"coupling: expected the conditioner to return shape {expected} "
+            f"({n_params} parameters for each of {n} transformed elements), got {raw.shape}"
+        ) from None
+    return jnp.moveaxis(raw, -1, 0).reshape(n_params, n, *raw.shape[:-1]).astype(values.dtype)
+
+
+def _transformed(transform: Callable, x: Array, params: Array) -> tuple[Array, Array]:
+    """Apply the transformer with the elements leading, as the parameters come from the network."""
+    y, log_slopes = transform(jnp.moveaxis(x, -1, 0), params)
+    return jnp.moveaxis(y, 0, -1), jnp.moveaxis(log_slopes, 0, -1)
+
+
+def _select(x: Array, indices: np.ndarray) -> Array:
+    """Elements along the last axis; a slice where the indices are consecutive."""
+    if indices.size == 0:
+        return x[..., :0]
+    first, last = int(indices[0]), int(indices[-1])
+    if last - first + 1 == indices.size:
+        return jax.lax.slice_in_dim(x, first, last + 1, axis=-1)
+    return x[..., indices]
+
+
+def _merge(u: Array, t: Array, untouched: np.ndarray, transformed: np.ndarray) -> Array:
+    """Put the two parts back in the order of the event."""
+    order = np.concatenate([untouched, transformed])
+    joined = jnp.concatenate([u, t], axis=-1)
+    if (order == np.arange(order.size)).all():
+        return joined
+    if (np.roll(order, -untouched.size) == np.arange(order.size)).all():
+        return jnp.concatenate([t, u], axis=-1)
+    return joined[..., np.argsort(order)]
