@@ -1,0 +1,4 @@
+"""Conditioners: the networks that compute a bijector's parameters. Nothing invertible here."""
+
+from jinn.networks.mlp import MLP as MLP
+from jinn.networks.randomness import as_key as as_key

@@ -1,0 +1,157 @@
+"""The multilayer perceptron that conditions couplings."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jinn.networks.activations import activation_by_name
+from jinn.networks.randomness import as_key
+
+ConditionShape = tuple[int, ...] | dict[str, tuple[int, ...]] | None
+
+
+class MLP(nnx.Module):
+    """Perceptron `h1 = a(W x + V c + b), h2 = a(W2 h1 + b2), ..., out = W_n h + b_n`.
+
+    The first layer has separate weights for x and for the condition c, and `V c` is computed at
+    the condition's own batch: a million values of x for one condition cost one product with V.
+
+    Args:
+        in_size: Length of x's last axis; 0 makes a function of the condition alone.
+        out_size: Length of the output's last axis.
+        hidden: Widths of the hidden layers, at least one.
+        condition_shape: Shape of one condition: a tuple (any rank, flattened), a dict of such
+            shapes (one weight matrix an entry), or None.
+        activation: Name of the activation: "relu", "gelu", "silu", "tanh", "elu", "softplus" or
+            "leaky_relu".
+        residual: Add each hidden layer after the first to its input, which needs equal widths.
+        zero_init_last: Start with the last layer at zero, so that a coupling starts as identity.
+        param_dtype: Type of the parameters.
+        dtype: Type of the computation; None follows the input and the parameters.
+        rngs: An int, a JAX key or `flax.nnx.Rngs`.
+
+    Raises:
+        ValueError: If a size is out of range, the activation is unknown, or `residual` meets
+            unequal widths.
+    """
+
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        *,
+        hidden: Sequence[int] = (128, 128),
+        condition_shape: ConditionShape = None,
+        activation: str = "silu",
+        residual: bool = False,
+        zero_init_last: bool = True,
+        param_dtype: jax.typing.DTypeLike = jnp.float32,
+        dtype: jax.typing.DTypeLike | None = None,
+        rngs: int | jax.Array | nnx.Rngs,
+    ) -> None:
+        """See the class."""
+        hidden = tuple(int(width) for width in hidden)
+        if in_size < 0 or out_size < 1 or not hidden or min(hidden) < 1:
+            raise ValueError(
+                "MLP: expected in_size >= 0, out_size >= 1 and at least one hidden width >= 1, "
+                f"got in_size={in_size}, out_size={out_size}, hidden={hidden}"
+            )
+        if residual and len(set(hidden)) > 1:
+            raise ValueError(
+                f"MLP: residual=True needs hidden layers of equal width, got hidden={hidden}"
+            )
+        self.in_size, self.out_size, self.hidden = in_size, out_size, hidden
+        self.activation, self.residual = activation, residual
+        activation_by_name(activation)
+        self.dtype = None if dtype is None else jnp.dtype(dtype)
+        shapes = _named_shapes(condition_shape)
+        self.condition_sizes = tuple((name, math.prod(shape)) for name, shape in shapes.items())
+        self.condition_ranks = tuple((name, len(shape)) for name, shape in shapes.items())
+
+        fan_in = max(in_size + sum(size for _, size in self.condition_sizes), 1)
+        keys = iter(jax.random.split(as_key(rngs), 2 * len(hidden) + 3 + len(shapes)))
+
+        def uniform(shape: tuple[int, ...], fan_in: int, gain: float) -> nnx.Param:
+            limit = gain / math.sqrt(fan_in)
+            return nnx.Param(jax.random.uniform(next(keys), shape, param_dtype, -limit, limit))
+
+        gain = math.sqrt(6.0 / 2.0)  # variance 1 / fan_in
+        self.input_kernel = uniform((in_size, hidden[0]), fan_in, gain)
+        self.condition_kernels = nnx.data(
+            {name: uniform((n, hidden[0]), fan_in, gain) for name, n in self.condition_sizes}
+        )
+        self.biases = nnx.data(
+            tuple(
+                uniform((width,), previous, 1.0)
+                for width, previous in zip(hidden, (fan_in, *hidden[:-1]), strict=True)
+            )
+        )
+        self.kernels = nnx.data(
+            tuple(uniform(shape, shape[0], gain) for shape in zip(hidden, hidden[1:], strict=False))
+        )
+        last_gain = 0.0 if zero_init_last else gain
+        self.last_kernel = uniform((hidden[-1], out_size), hidden[-1], last_gain)
+        self.last_bias = nnx.Param(jnp.zeros((out_size,), param_dtype))
+
+    def __call__(
+        self,
+        x: Float[Array, "*#batch in_size"],
+        condition: Float[Array, "*condition"] | dict[str, Float[Array, "..."]] | None = None,
+    ) -> Float[Array, "*batch out_size"]:
+        """Evaluate the network.
+
+        The last product is computed with the outputs leading and handed back transposed: a
+        coupling wants its parameters leading, and the compiler cancels the two transpositions.
+
+        Args:
+            x: Inputs, shape `(*batch, in_size)`.
+            condition: Conditions with their own batch, broadcastable against x's batch.
+
+        Returns:
+            Outputs of shape `(*broadcast batch, out_size)`.
+        """
+        act = activation_by_name(self.activation)
+        parts = self._first_layer(x, condition)
+        rank = max(part.ndim for part in parts)
+        h = sum(part.reshape(*[1] * (rank - part.ndim), *part.shape) for part in parts)
+        h = act(h + self._cast(self.biases[0], h.ndim))
+        for kernel, bias in zip(self.kernels, self.biases[1:], strict=True):
+            update = act(h @ self._cast(kernel) + self._cast(bias, h.ndim))
+            h = h + update if self.residual else update
+        out = jax.lax.dot_general(self._cast(self.last_kernel), h, (((0,), (h.ndim - 1,)), ((), ())))
+        out = out + self._cast(self.last_bias).reshape(-1, *[1] * (out.ndim - 1))
+        return jnp.moveaxis(out, 0, -1)
+
+    def _first_layer(self, x: Array, condition: Array | dict[str, Array] | None) -> list[Array]:
+        """The products with x and with every entry of the condition, each at its own batch."""
+        parts = []
+        if self.in_size:
+            parts.append(self._compute(x) @ self._cast(self.input_kernel))
+        entries = condition if isinstance(condition, dict) else {"condition": condition}
+        for (name, size), (_, rank) in zip(
+            self.condition_sizes, self.condition_ranks, strict=True
+        ):
+            value = self._compute(entries[name])
+            flat = value.reshape(*value.shape[: value.ndim - rank], size)
+            parts.append(flat @ self._cast(self.condition_kernels[name]))
+        if not parts:
+            parts.append(jnp.zeros((*x.shape[:-1], self.hidden[0]), self._compute(x).dtype))
+        return parts
+
+    def _compute(self, value: Array) -> Array:
+        return value if self.dtype is None else value.astype(self.dtype)
+
+    def _cast(self, param: nnx.Param, rank: int = 0) -> Array:
+        """A parameter's array in the type of the computation, with leading axes up to `rank`."""
+        value = self._compute(param[...])
+        return value.reshape(*[1] * (rank - value.ndim), *value.shape)
+
+
+def _named_shapes(shape: ConditionShape) -> dict[str, tuple[int, ...]]:
+    if shape is None:
+        return {}
+    return dict(shape) if isinstance(shape, dict) else {"condition": tuple(shape)}

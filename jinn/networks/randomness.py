@@ -1,0 +1,33 @@
+"""The one form of randomness that constructors use inside."""
+
+import jax
+from flax import nnx
+
+
+def as_key(rngs: int | jax.Array | nnx.Rngs) -> jax.Array:
+    """Make one fresh JAX key of what a user may pass as `rngs`.
+
+    Args:
+        rngs: A seed, a JAX key (typed or raw), or `flax.nnx.Rngs`, whose default stream advances.
+
+    Returns:
+        A typed JAX key.
+
+    Raises:
+        ValueError: If `rngs` is none of these.
+    """
+    if isinstance(rngs, nnx.Rngs):
+        return rngs()
+    if isinstance(rngs, int) and not isinstance(rngs, bool):
+        return jax.random.key(rngs)
+    if isinstance(rngs, jax.Array):
+        if jax.dtypes.issubdtype(rngs.dtype, jax.dtypes.prng_key) and rngs.ndim == 0:
+            return rngs
+        if rngs.dtype == jax.numpy.uint32 and rngs.ndim == 1:
+            return jax.random.wrap_key_data(rngs)
+        if jax.numpy.issubdtype(rngs.dtype, jax.numpy.integer) and rngs.ndim == 0:
+            return jax.random.key(rngs)
+    raise ValueError(
+        f"rngs: expected an int, one JAX key or flax.nnx.Rngs, got {rngs!r}; "
+        "for example rngs=0 or rngs=jax.random.key(0)"
+    )
