@@ -1,0 +1,354 @@
+"""The base class of all bijectors, and the conventions that they share.
+
+- Direction: `forward` goes from data to latent, `inverse` generates.
+- Shapes: a bijector maps events of `event_shape` to events of `event_shape_out`; every method
+  takes any number of leading batch axes, none included. The batch of a call is the broadcast of
+  x's batch with the condition's batch.
+- Log-determinants are those of the map just applied, of shape `(*batch,)`, float32 or wider.
+- Events keep their floating type; parameters are cast to it where they are used.
+- Conditions are explicit arguments with a batch of their own, which is never copied up.
+- A `key` is used by stochastic log-determinants only.
+"""
+
+import abc
+from typing import Any, Literal, cast, final
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array
+
+from jinn.bijectors.shapes import (
+    Event,
+    Shape,
+    as_event,
+    batch_shape,
+    broadcast_event,
+    event_dtype,
+    freeze_shape,
+)
+
+FastDirection = Literal["both", "forward", "inverse"]
+
+
+class Buffer(nnx.Variable):
+    """A constant of a module that no optimiser may change; read it with `constant`."""
+
+
+class InitializedFlag(Buffer):
+    """1.0 once data-dependent initialisation was done, 0.0 before."""
+
+
+def constant(buffer: nnx.Variable) -> Array:
+    """Read a buffer so that no gradient reaches it, `stop_gradient(value)`.
+
+    Args:
+        buffer: The variable to read.
+
+    Returns:
+        Its array.
+    """
+    return jax.lax.stop_gradient(buffer[...])
+
+
+class Bijector(nnx.Module, abc.ABC):
+    """An invertible map of events, `z = f(x; condition)`, with its log-determinant.
+
+    To write one: call `self._declare(...)` in the constructor, implement `_forward` and
+    `_inverse`, and try `jinn.check_bijector` on it. A bijector is a pytree: pass it through
+    `jax.jit`, `jax.grad`, `jax.vmap` and `jax.lax.scan` as an argument.
+
+    Attributes:
+        event_shape: Shape of one input event: a tuple, or for dict events a dict of tuples.
+        event_shape_out: Shape of one output event.
+        condition_shape: Shape of one condition, a tuple or a dict of tuples, or None.
+        fast_direction: The cheap direction, "both", "forward" or "inverse".
+    """
+
+    def _declare(
+        self,
+        event_shape: Shape,
+        *,
+        event_shape_out: Shape | None = None,
+        condition_shape: Shape | None = None,
+        fast_direction: FastDirection = "both",
+    ) -> None:
+        """Set the attributes that every bijector has; call it first in a constructor.
+
+        Args:
+            event_shape: Shape of one input event.
+            event_shape_out: Shape of one output event, if it differs.
+            condition_shape: Shape of one condition, or None.
+            fast_direction: Which direction is cheap.
+        """
+        name = type(self).__name__
+        self.event_shape = freeze_shape(event_shape, f"{name} event_shape")
+        self.event_shape_out = (
+            self.event_shape
+            if event_shape_out is None
+            else freeze_shape(event_shape_out, f"{name} event_shape_out")
+        )
+        self.condition_shape = (
+            None
+            if condition_shape is None
+            else freeze_shape(condition_shape, f"{name} condition_shape")
+        )
+        self.fast_direction = fast_direction
+
+    @abc.abstractmethod
+    def _forward(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None]:
+        """Map checked events from data to latent.
+
+        Args:
+            x: Events `(*batch, *event_shape)`, broadcast to the call's batch.
+            condition: None, or conditions with a batch of their own that broadcasts to batch.
+            key: A JAX key for a stochastic log-determinant, or None.
+            with_log_det: Static; if False the log-determinant is not needed and may be None.
+
+        Returns:
+            The mapped events, and the log-determinant `(*batch,)` or None.
+        """
+
+    @abc.abstractmethod
+    def _inverse(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None]:
+        """Map checked events from latent to data; arguments and results as in `_forward`."""
+
+    def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple["Bijector", Any]:
+        """Return a copy set from data, and the data mapped by it; see `initialize`."""
+        run = self._inverse if invert else self._forward
+        return self, run(x, condition, key=None, with_log_det=False)[0]
+
+    @final
+    def forward_and_log_det(
+        self, x: Any, condition: Any = None, *, key: jax.Array | None = None
+    ) -> tuple[Any, Array]:
+        """Map data to latent, with log|det df/dx|.
+
+        Args:
+            x: Events `(*batch, *event_shape)`.
+            condition: Conditions `(*condition_batch, *condition_shape)`, or None.
+            key: A JAX key for a stochastic log-determinant; None is deterministic.
+
+        Returns:
+            Latent events `(*batch, *event_shape_out)` and the log-determinant `(*batch,)`, batch
+            being the broadcast of x's and the condition's.
+
+        Raises:
+            ValueError: If a shape is wrong, or a condition is missing or unexpected.
+        """
+        x, condition = self._check(x, condition, self.event_shape, "x")
+        y, log_det = self._forward(x, condition, key=key, with_log_det=True)
+        return y, cast(Array, log_det)
+
+    @final
+    def inverse_and_log_det(
+        self, y: Any, condition: Any = None, *, key: jax.Array | None = None
+    ) -> tuple[Any, Array]:
+        """Map latent to data, with the log-determinant of the inverse map.
+
+        Args:
+            y: Events `(*batch, *event_shape_out)`.
+            condition: Conditions `(*condition_batch, *condition_shape)`, or None.
+            key: A JAX key for a stochastic log-determinant; None is deterministic.
+
+        Returns:
+            Data events `(*batch, *event_shape)` and the log-determinant `(*batch,)`.
+
+        Raises:
+            ValueError: If a shape is wrong, or a condition is missing or unexpected.
+        """
+        y, condition = self._check(y, condition, self.event_shape_out, "y")
+        x, log_det = self._inverse(y, condition, key=key, with_log_det=True)
+        return x, cast(Array, log_det)
+
+    @final
+    def forward(self, x: Any, condition: Any = None) -> Any:
+        """Map data to latent, `z = f(x; condition)`, without the log-determinant.
+
+        Args:
+            x: Events `(*batch, *event_shape)`.
+            condition: Conditions `(*condition_batch, *condition_shape)`, or None.
+
+        Returns:
+            Latent events `(*batch, *event_shape_out)`.
+
+        Raises:
+            ValueError: If a shape is wrong, or a condition is missing or unexpected.
+        """
+        x, condition = self._check(x, condition, self.event_shape, "x")
+        return self._forward(x, condition, key=None, with_log_det=False)[0]
+
+    @final
+    def inverse(self, y: Any, condition: Any = None) -> Any:
+        """Map latent to data, `x = f^-1(y; condition)`, without the log-determinant.
+
+        Args:
+            y: Events `(*batch, *event_shape_out)`.
+            condition: Conditions `(*condition_batch, *condition_shape)`, or None.
+
+        Returns:
+            Data events `(*batch, *event_shape)`.
+
+        Raises:
+            ValueError: If a shape is wrong, or a condition is missing or unexpected.
+        """
+        y, condition = self._check(y, condition, self.event_shape_out, "y")
+        return self._inverse(y, condition, key=None, with_log_det=False)[0]
+
+    @final
+    def log_det(self, x: Any, condition: Any = None, *, key: jax.Array | None = None) -> Array:
+        """Log-determinant of the forward map, log|det df/dx|.
+
+        Args:
+            x: Events `(*batch, *event_shape)`.
+            condition: Conditions `(*condition_batch, *condition_shape)`, or None.
+            key: A JAX key for a stochastic log-determinant; None is deterministic.
+
+        Returns:
+            The log-determinant `(*batch,)`.
+
+        Raises:
+            ValueError: If a shape is wrong, or a condition is missing or unexpected.
+        """
+        return self.forward_and_log_det(x, condition, key=key)[1]
+
+    def _check(self, x: Any, condition: Any, event_shape: Shape, argument: str) -> tuple[Any, Any]:
+        """Check and convert the arguments of a call, and broadcast x to the call's batch."""
+        name = type(self).__name__
+        x = as_event(x, event_shape, f"{name}: {argument}")
+        condition = check_condition(condition, self.condition_shape, name, event_dtype(x))
+        x_batch = batch_shape(x, event_shape)
+        condition_batch = batch_shape(condition, self.condition_shape)
+        try:
+            batch = jnp.broadcast_shapes(x_batch, condition_batch)
+        except ValueError:
+            raise ValueError(
+                f"{name}: the batch {x_batch} of {argument} and the batch {condition_batch} of the "
+                "condition do not broadcast; give them equal batch axes, or axes of size 1"
+            ) from None
+        return broadcast_event(x, event_shape, batch), condition
+
+
+def check_condition(
+    condition: Any, shape: Shape | None, name: str, dtype: jax.typing.DTypeLike | None
+) -> Event | None:
+    """Check a condition against its declared shape and convert it.
+
+    Args:
+        condition: An array, a dict of arrays, or None.
+        shape: The declared shape of one condition, or None where none is taken.
+        name: What to call the thing in an error.
+        dtype: The floating type to convert integers and narrower floats to.
+
+    Returns:
+        The condition as arrays, or None.
+
+    Raises:
+        ValueError: If a condition is missing, unexpected or of a wrong shape.
+    """
+    if shape is None:
+        if condition is not None:
+            raise ValueError(
+                f"{name}: got a condition, but takes none (condition_shape is None); "
+                "call it without, or build it with a condition_shape"
+            )
+        return None
+    if condition is None:
+        raise ValueError(
+            f"{name}: the condition is missing; expected one of shape (*batch, *{_text(shape)})"
+        )
+    return as_event(condition, shape, f"{name}: condition", dtype)
+
+
+def _text(shape: Shape) -> str:
+    return str(dict(shape) if isinstance(shape, dict) else shape)
+
+
+def member_condition(member: Bijector, condition: Any) -> Any:
+    """Hand a container's condition to a member: None where the member takes none.
+
+    Args:
+        member: The bijector inside.
+        condition: The container's condition.
+
+    Returns:
+        The condition or None.
+    """
+    return None if member.condition_shape is None else condition
+
+
+def joint_condition_shape(members: tuple[Bijector, ...], name: str) -> Shape | None:
+    """Condition shape of a container: that of the members that take one.
+
+    Args:
+        members: The bijectors inside.
+        name: The container's name, for the error.
+
+    Returns:
+        The shape, or None where no member takes a condition.
+
+    Raises:
+        ValueError: If members want conditions of different shapes.
+    """
+    joint: Shape | None = None
+    for i, member in enumerate(members):
+        shape = member.condition_shape
+        if shape is None:
+            continue
+        if joint is not None and shape != joint:
+            raise ValueError(
+                f"{name}: bijector {i} ({type(member).__name__}) expects a condition of shape "
+                f"{_text(shape)}, an earlier one expects {_text(joint)}; all members share one "
+                "condition"
+            )
+        joint = shape
+    return joint
+
+
+def opposite(direction: FastDirection) -> FastDirection:
+    """The fast direction after swapping forward and inverse.
+
+    Args:
+        direction: "both", "forward" or "inverse".
+
+    Returns:
+        The swapped name.
+    """
+    swapped: dict[FastDirection, FastDirection] = {
+        "both": "both",
+        "forward": "inverse",
+        "inverse": "forward",
+    }
+    return swapped[direction]
+
+
+def zeros_log_det(x: Any, event_shape: Shape) -> Array:
+    """A log-determinant of 0 for every batch entry, float32 or wider.
+
+    Args:
+        x: Events `(*batch, *event_shape)`.
+        event_shape: Shape of one event.
+
+    Returns:
+        Zeros of shape `(*batch,)`.
+    """
+    dtype = jnp.promote_types(event_dtype(x), jnp.float32)
+    return jnp.zeros(batch_shape(x, event_shape), dtype)
+
+
+def sum_over_event(values: Array, event_shape: tuple[int, ...]) -> Array:
+    """Sum log-derivatives over the axes of the event, in float32 or wider.
+
+    Args:
+        values: One value an element, `(*batch, *event_shape)`.
+        event_shape: Shape of one event.
+
+    Returns:
+        The sums, `(*batch,)`.
+    """
+    axes = tuple(range(values.ndim - len(event_shape), values.ndim))
+    return jnp.sum(values, axes, dtype=jnp.promote_types(values.dtype, jnp.float32))

@@ -1,0 +1,189 @@
+"""Element-wise bijectors: affine, and maps between the real line and intervals."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array
+
+from jinn.bijectors.base import Bijector, Buffer, constant, sum_over_event
+from jinn.functional.affine import affine_forward, affine_inverse
+from jinn.functional.elementwise import (
+    sigmoid_forward,
+    sigmoid_inverse,
+    unconstrain_forward,
+    unconstrain_inverse,
+)
+
+
+class Affine(Bijector):
+    """Scale and shift every element, `z = x * scale + shift`, learned or fixed.
+
+    Args:
+        event_shape: Shape of one event.
+        shift: Initial shift, broadcastable to the event.
+        scale: Initial scale, positive, broadcastable to the event. Its logarithm is stored.
+        learned: Whether shift and scale are trained.
+        param_dtype: Type of the parameters.
+
+    Raises:
+        ValueError: If shift or scale do not fit the event, or a scale is not positive.
+    """
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        *,
+        shift: Any = 0.0,
+        scale: Any = 1.0,
+        learned: bool = True,
+        param_dtype: jax.typing.DTypeLike = jnp.float32,
+    ) -> None:
+        """See the class."""
+        self._declare(event_shape)
+        self.event_shape: tuple[int, ...]
+        shift = _fit(shift, self.event_shape, "Affine: shift", param_dtype)
+        scale = _fit(scale, self.event_shape, "Affine: scale", param_dtype)
+        if not isinstance(scale, jax.core.Tracer) and not bool(jnp.all(scale > 0)):
+            raise ValueError(f"Affine: expected positive scales, got {scale}")
+        variable = nnx.Param if learned else Buffer
+        self.shift, self.log_scale = variable(shift), variable(jnp.log(scale))
+
+    def _parameters(self, x: Array) -> tuple[Array, Array]:
+        pair = (self.shift, self.log_scale)
+        arrays = (constant(v) if isinstance(v, Buffer) else v[...] for v in pair)
+        shift, log_scale = (_as_rank(array.astype(x.dtype), x.ndim) for array in arrays)
+        return shift, log_scale
+
+    def _forward(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Array, Array | None]:
+        y, log_slopes = affine_forward(x, *self._parameters(x))
+        return y, sum_over_event(log_slopes, self.event_shape)
+
+    def _inverse(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Array, Array | None]:
+        x, log_slopes = affine_inverse(y, *self._parameters(y))
+        return x, sum_over_event(log_slopes, self.event_shape)
+
+
+class Sigmoid(Bijector):
+    """Squash every element into (0, 1), `z = 1 / (1 + exp(-x))`.
+
+    In floating point the value saturates at 0 and 1; the inverse takes these as the closest
+    numbers inside.
+
+    Args:
+        event_shape: Shape of one event.
+    """
+
+    def __init__(self, event_shape: tuple[int, ...]) -> None:
+        """See the class."""
+        self._declare(event_shape)
+        self.event_shape: tuple[int, ...]
+
+    def _forward(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Array, Array | None]:
+        y, log_slopes = sigmoid_forward(x)
+        return y, sum_over_event(log_slopes, self.event_shape)
+
+    def _inverse(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Array, Array | None]:
+        x, log_slopes = sigmoid_inverse(y)
+        return x, sum_over_event(log_slopes, self.event_shape)
+
+
+class Logit(Bijector):
+    """Spread every element of (0, 1) over the real line, `z = log(x / (1 - x))`.
+
+    Values on or beyond 0 and 1 are taken as the closest numbers inside.
+
+    Args:
+        event_shape: Shape of one event.
+    """
+
+    def __init__(self, event_shape: tuple[int, ...]) -> None:
+        """See the class."""
+        self._declare(event_shape)
+        self.event_shape: tuple[int, ...]
+
+    def _forward(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Array, Array | None]:
+        y, log_slopes = sigmoid_inverse(x)
+        return y, sum_over_event(log_slopes, self.event_shape)
+
+    def _inverse(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Array, Array | None]:
+        x, log_slopes = sigmoid_forward(y)
+        return x, sum_over_event(log_slopes, self.event_shape)
+
+
+class Unconstrain(Bijector):
+    """Map every element from its interval [low, high] to the real line.
+
+    The logit between two finite bounds, a logarithm where one is infinite, the identity where
+    both are. No value that the inverse gives leaves the intervals.
+
+    Args:
+        event_shape: Shape of one event.
+        low: Lower bounds, broadcastable to the event, -inf for none.
+        high: Upper bounds, broadcastable to the event, inf for none.
+
+    Raises:
+        ValueError: If the bounds do not fit the event, or a lower bound is not below its upper.
+    """
+
+    def __init__(self, event_shape: tuple[int, ...], low: Any, high: Any) -> None:
+        """See the class."""
+        self._declare(event_shape)
+        self.event_shape: tuple[int, ...]
+        dtype = jnp.result_type(float)
+        self.low = Buffer(_fit(low, self.event_shape, "Unconstrain: low", dtype))
+        self.high = Buffer(_fit(high, self.event_shape, "Unconstrain: high", dtype))
+        if not np.all(np.asarray(low) < np.asarray(high)):
+            raise ValueError(
+                f"Unconstrain: expected low < high for every element, got {low} and {high}"
+            )
+
+    def _bounds(self, x: Array) -> tuple[Array, Array]:
+        low, high = (
+            _as_rank(constant(b).astype(x.dtype), x.ndim) for b in (self.low, self.high)
+        )
+        return low, high
+
+    def _forward(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Array, Array | None]:
+        y, log_slopes = unconstrain_forward(x, *self._bounds(x))
+        return y, sum_over_event(log_slopes, self.event_shape)
+
+    def _inverse(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Array, Array | None]:
+        x, log_slopes = unconstrain_inverse(y, *self._bounds(y))
+        return x, sum_over_event(log_slopes, self.event_shape)
+
+
+def _fit(
+    value: Any, event_shape: tuple[int, ...], name: str, dtype: jax.typing.DTypeLike
+) -> Array:
+    """Broadcast a parameter to the event's shape."""
+    array = jnp.asarray(value, dtype)
+    try:
+        return jnp.broadcast_to(array, event_shape)
+    except ValueError:
+        raise ValueError(
+            f"{name}: expected a shape that broadcasts to the event {event_shape}, "
+            f"got {array.shape}"
+        ) from None
+
+
+def _as_rank(array: Array, rank: int) -> Array:
+    return array.reshape(*[1] * (rank - array.ndim), *array.shape)

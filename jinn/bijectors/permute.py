@@ -1,0 +1,90 @@
+"""Permutation of an event's last axis."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array
+
+from jinn.bijectors.base import Bijector, Buffer, constant, zeros_log_det
+from jinn.functional.permutation import permutation_forward, permutation_inverse
+from jinn.networks.randomness import as_key
+
+
+class Permute(Bijector):
+    """Reorder the last axis of an event, `z[i] = x[permutation[i]]`.
+
+    A random permutation is stored as sort keys, floats in a `Buffer`, so that every member of a
+    stack or an ensemble has its own.
+
+    Args:
+        event_shape: Shape of one event, `(n,)` or `(H, W, C)`.
+        permutation: "random", "reverse", or the integers 0 to n - 1 in their new order.
+        leaving: Only for "random": booleans of length n. Elements where it is True tend to move
+            to the front and the others to the back. With a coupling that transforms the back,
+            give it the coupling's mask: then few elements are transformed twice in a row, and
+            with two elements none.
+        rngs: An int, a JAX key or `flax.nnx.Rngs`, only for "random".
+
+    Raises:
+        ValueError: If the permutation does not fit the event, or `rngs` is missing.
+    """
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        permutation: Literal["random", "reverse"] | Sequence[int] = "random",
+        *,
+        leaving: Sequence[bool] | None = None,
+        rngs: int | jax.Array | nnx.Rngs | None = None,
+    ) -> None:
+        """See the class."""
+        self._declare(event_shape)
+        if isinstance(self.event_shape, dict) or not self.event_shape:
+            raise ValueError(f"Permute: expected an event with a last axis, got {event_shape}")
+        n = self.event_shape[-1]
+        if permutation == "random":
+            self.order = None
+            self.sort_keys = Buffer(_sort_keys(n, leaving, rngs))
+        else:
+            order = range(n)[::-1] if permutation == "reverse" else permutation
+            self.order = tuple(int(i) for i in order)
+            self.sort_keys = None
+            if sorted(self.order) != list(range(n)):
+                raise ValueError(
+                    f'Permute: expected "random", "reverse" or the integers 0 to {n - 1} in some '
+                    f"order, got {permutation!r}"
+                )
+
+    @property
+    def permutation(self) -> Array:
+        """The permutation as integers of shape `(n,)`."""
+        if self.sort_keys is None:
+            return jnp.array(self.order, int)
+        return jnp.argsort(constant(self.sort_keys))
+
+    def _forward(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Array, Array | None]:
+        y, _ = permutation_forward(x, self.permutation)
+        return y, zeros_log_det(x, self.event_shape)
+
+    def _inverse(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Array, Array | None]:
+        x, _ = permutation_inverse(y, self.permutation)
+        return x, zeros_log_det(y, self.event_shape)
+
+
+def _sort_keys(n: int, leaving: Sequence[bool] | None, rngs: Any) -> Array:
+    if rngs is None:
+        raise ValueError("Permute: a random permutation needs rngs, for example rngs=0")
+    keys = jax.random.uniform(as_key(rngs), (n,))
+    if leaving is None:
+        return keys
+    if len(leaving) != n:
+        raise ValueError(f"Permute: expected leaving of length {n}, got length {len(leaving)}")
+    head_start = 1.0 if n <= 3 else 0.5
+    return keys - head_start * jnp.array(leaving, keys.dtype)

@@ -1,0 +1,163 @@
+"""Shapes of events and conditions: tuples, or dicts of them for events that are dicts."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+Shape = tuple[int, ...] | dict[str, tuple[int, ...]]
+Event = Array | dict[str, Array]
+
+
+class DictShape(dict):
+    """A dict of shapes that does not change, so that it can be part of a jit key."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        """Hash by content."""
+        return hash(tuple(sorted(self.items())))
+
+
+def freeze_shape(shape: Any, name: str) -> Shape:
+    """Check a declared shape and make it hashable.
+
+    Args:
+        shape: A tuple or list of integers, an integer, or a dict of these.
+        name: What to call it in an error.
+
+    Returns:
+        A tuple, or a `DictShape` of tuples.
+
+    Raises:
+        ValueError: If it is no shape.
+    """
+    if isinstance(shape, dict):
+        return DictShape({key: _freeze(value, f"{name}[{key!r}]") for key, value in shape.items()})
+    return _freeze(shape, name)
+
+
+def _freeze(shape: Any, name: str) -> tuple[int, ...]:
+    try:
+        sizes = tuple(int(n) for n in ((shape,) if isinstance(shape, int) else shape))
+        if min(sizes, default=0) < 0:
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{name}: expected a tuple of sizes such as (4,), or a dict of them, got {shape!r}"
+        ) from None
+    return sizes
+
+
+def as_event(
+    value: Any, shape: Shape, name: str, dtype: jax.typing.DTypeLike | None = None
+) -> Event:
+    """Convert a user's value to floating arrays and check that it ends in the declared shape.
+
+    Args:
+        value: An array-like, or a dict of them where the shape is a dict.
+        shape: Shape of one event or condition.
+        name: What to call it in an error.
+        dtype: Floating type to convert to; None keeps floating types and makes others the default.
+
+    Returns:
+        An array, or a dict of arrays whose leading batch axes broadcast.
+
+    Raises:
+        ValueError: If the value does not end in the declared shape.
+    """
+    if not isinstance(shape, dict):
+        return _as_array(value, shape, name, dtype)
+    if not isinstance(value, dict) or set(value) != set(shape):
+        got = sorted(value) if isinstance(value, dict) else type(value).__name__
+        raise ValueError(f"{name}: expected a dict with the keys {sorted(shape)}, got {got}")
+    event = {
+        key: _as_array(value[key], size, f"{name}[{key!r}]", dtype) for key, size in shape.items()
+    }
+    try:
+        batch_shape(event, shape)
+    except ValueError:
+        shapes = {key: array.shape for key, array in event.items()}
+        raise ValueError(
+            f"{name}: the batch axes of its entries do not broadcast: got shapes {shapes} for "
+            f"declared shapes {dict(shape)}"
+        ) from None
+    return event
+
+
+def _as_array(
+    value: Any, shape: tuple[int, ...], name: str, dtype: jax.typing.DTypeLike | None
+) -> Array:
+    if isinstance(value, dict):
+        raise ValueError(f"{name}: expected an array of shape (*batch, *{shape}), got a dict")
+    array = jnp.asarray(value)
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise ValueError(f"{name}: expected real numbers, got {array.dtype}")
+    if dtype is not None:
+        array = array.astype(dtype)
+    elif not jnp.issubdtype(array.dtype, jnp.floating):
+        array = array.astype(jnp.result_type(float))
+    if array.ndim < len(shape) or array.shape[array.ndim - len(shape) :] != shape:
+        raise ValueError(
+            f"{name}: expected shape (*batch, *{shape}), got {array.shape}; "
+            "batch axes go in front of the event's"
+        )
+    return array
+
+
+def batch_shape(event: Any, shape: Shape | None) -> tuple[int, ...]:
+    """Leading axes of events of a declared shape; those of a dict's entries broadcast.
+
+    Args:
+        event: Checked events or conditions, or None for none.
+        shape: Shape of one of them.
+
+    Returns:
+        The batch axes.
+    """
+    if event is None:
+        return ()
+    if isinstance(shape, dict):
+        return jnp.broadcast_shapes(*(batch_shape(event[key], shape[key]) for key in shape))
+    return event.shape[: event.ndim - len(shape or ())]
+
+
+def broadcast_event(event: Any, shape: Shape, batch: tuple[int, ...]) -> Any:
+    """Broadcast the batch axes of events.
+
+    Args:
+        event: Checked events.
+        shape: Shape of one event.
+        batch: The batch axes wanted.
+
+    Returns:
+        Events of shape `(*batch, *shape)`.
+    """
+    if isinstance(shape, dict):
+        return {key: jnp.broadcast_to(event[key], (*batch, *shape[key])) for key in shape}
+    return jnp.broadcast_to(event, (*batch, *shape))
+
+
+def event_dtype(event: Any) -> jnp.dtype:
+    """Common floating type of an event's arrays.
+
+    Args:
+        event: Checked events.
+
+    Returns:
+        The type.
+    """
+    return jnp.result_type(*jax.tree.leaves(event))
+
+
+def event_size(shape: Shape) -> int:
+    """Number of elements of one event.
+
+    Args:
+        shape: Shape of one event.
+
+    Returns:
+        The count.
+    """
+    sizes = shape.values() if isinstance(shape, dict) else [shape]
+    return sum(math.prod(size) for size in sizes)

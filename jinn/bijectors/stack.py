@@ -1,0 +1,134 @@
+"""A block repeated with different parameters, compiled once."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array
+
+from jinn.bijectors.base import Bijector, zeros_log_det
+from jinn.networks.randomness import as_key
+
+Backprop = Literal["store", "remat"]
+_POLICIES = {
+    "store": jax.checkpoint_policies.dots_saveable,
+    "remat": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+class Stack(Bijector):
+    """Apply `depth` blocks of one kind in turn, `z = f_depth(... f_1(x))`, by `jax.lax.scan`.
+
+    The blocks' parameters are stacked along a new leading axis of every leaf, so that neither
+    compile time nor the number of leaves grows with depth. `stack[i]` is one block.
+
+    Args:
+        make_block: Makes one block from a JAX key. It is called once, under `jax.vmap`, so all
+            its randomness must come from that key; give several parts of a block the keys of
+            `jax.random.split(key)`.
+        depth: Number of blocks.
+        rngs: An int, a JAX key or `flax.nnx.Rngs`.
+        backprop: What reverse-mode differentiation keeps: "store" keeps every block's matrix
+            products and recomputes the element-wise rest, "remat" keeps the blocks' inputs only
+            and recomputes all.
+
+    Raises:
+        ValueError: If depth is not positive, `backprop` is unknown, or a block changes the
+            event's shape.
+    """
+
+    def __init__(
+        self,
+        make_block: Callable[[jax.Array], Bijector],
+        depth: int,
+        *,
+        rngs: int | jax.Array | nnx.Rngs,
+        backprop: Backprop = "store",
+    ) -> None:
+        """See the class."""
+        if depth < 1:
+            raise ValueError(f"Stack: expected depth >= 1, got {depth}")
+        if backprop not in _POLICIES:
+            raise ValueError(
+                f"Stack: expected backprop to be one of {sorted(_POLICIES)}, got {backprop!r}"
+            )
+        block = jax.vmap(make_block)(jax.random.split(as_key(rngs), depth))
+        if not isinstance(block, Bijector):
+            raise ValueError(
+                f"Stack: expected make_block to return a Bijector, got {type(block).__name__}"
+            )
+        if block.event_shape != block.event_shape_out:
+            raise ValueError(
+                f"Stack: expected a block that keeps the event's shape, but "
+                f"{type(block).__name__} maps {block.event_shape} to {block.event_shape_out}"
+            )
+        self._declare(
+            block.event_shape,
+            condition_shape=block.condition_shape,
+            fast_direction=block.fast_direction,
+        )
+        self.block: Bijector = block
+        self.depth, self.backprop = depth, backprop
+
+    def __len__(self) -> int:
+        """Number of blocks."""
+        return self.depth
+
+    def __getitem__(self, index: int) -> Bijector:
+        """Take one block.
+
+        Args:
+            index: Its place in the order of `forward`, negative from the end.
+
+        Returns:
+            A bijector with that block's parameters.
+        """
+        if not -self.depth <= index < self.depth:
+            raise IndexError(f"Stack: index {index} is out of range for {self.depth} blocks")
+        return jax.tree.map(lambda leaf: leaf[index], self.block)
+
+    def _scan(
+        self, x: Any, condition: Any, key: jax.Array | None, with_log_det: bool, inverse: bool
+    ) -> tuple[Any, Array | None]:
+        @partial(
+            jax.checkpoint, policy=_POLICIES[self.backprop], prevent_cse=False
+        )
+        def apply(x: Any, block: Bijector, condition: Any, key: Any) -> tuple[Any, Array | None]:
+            run = block._inverse if inverse else block._forward
+            return run(x, condition, key=key, with_log_det=with_log_det)
+
+        def step(carry: tuple[Any, Any], layer: tuple[Bijector, Any]) -> tuple[Any, None]:
+            x, total = carry
+            block, layer_key = layer
+            x, log_det = apply(x, block, condition, layer_key)
+            return (x, total + log_det if with_log_det else total), None
+
+        total = zeros_log_det(x, self.event_shape) if with_log_det else None
+        keys = None if key is None else jax.random.split(key, self.depth)
+        (x, total), _ = jax.lax.scan(step, (x, total), (self.block, keys), reverse=inverse)
+        return x, total
+
+    def _forward(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None]:
+        return self._scan(x, condition, key, with_log_det, inverse=False)
+
+    def _inverse(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None]:
+        return self._scan(y, condition, key, with_log_det, inverse=True)
+
+    def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple[Bijector, Any]:
+        treedef = jax.tree.structure(self.block)
+
+        def step(x: Any, block: Bijector) -> tuple[Any, list[Array]]:
+            block, x = block._initialize(x, condition, invert=invert)
+            return x, jax.tree.leaves(block)
+
+        x, leaves = jax.lax.scan(step, x, self.block, reverse=invert)
+        new = nnx.clone(self)
+        new.block = jax.tree.unflatten(treedef, jax.tree.map(jnp.asarray, leaves))
+        return new, x

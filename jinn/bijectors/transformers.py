@@ -1,0 +1,212 @@
+"""Transformers: the element-wise maps inside couplings, described by plain data.
+
+A transformer maps values of any shape with parameters of shape `(n_params, *values.shape)`: the
+parameter axis leads. It holds options only, no arrays, and compares equal by its options.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Array, Float
+
+from jinn.functional.affine import (
+    additive_forward,
+    additive_inverse,
+    affine_forward,
+    affine_inverse,
+    soft_clamp,
+)
+from jinn.functional.coupling import Transformer
+from jinn.functional.spline import (
+    MIN_BIN,
+    rational_quadratic_spline_forward,
+    rational_quadratic_spline_inverse,
+)
+
+
+@dataclass(frozen=True)
+class Additive:
+    """Shift, `y = x + p0`; one parameter an element."""
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters an element."""
+        return 1
+
+    def forward(
+        self, x: Float[Array, "*shape"], params: Float[Array, "n *shape"]
+    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        """Map values from data to latent.
+
+        Args:
+            x: Values, any shape.
+            params: Shifts, shape `(1, *x.shape)`.
+
+        Returns:
+            The mapped values and each element's log-derivative.
+        """
+        return additive_forward(x, params[0])
+
+    def inverse(
+        self, y: Float[Array, "*shape"], params: Float[Array, "n *shape"]
+    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        """Map values from latent to data.
+
+        Args:
+            y: Values, any shape.
+            params: Shifts, shape `(1, *y.shape)`.
+
+        Returns:
+            The mapped values and each element's log-derivative.
+        """
+        return additive_inverse(y, params[0])
+
+
+@dataclass(frozen=True)
+class Affine:
+    """Scale and shift, `y = x * exp(clamp * tanh(p1 / clamp)) + p0`; two parameters an element.
+
+    Args:
+        clamp: Bound of the log-scale, positive.
+
+    Raises:
+        ValueError: If clamp is not positive.
+    """
+
+    clamp: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        if not self.clamp > 0:
+            raise ValueError(f"Affine transformer: expected clamp > 0, got {self.clamp}")
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters an element."""
+        return 2
+
+    def forward(
+        self, x: Float[Array, "*shape"], params: Float[Array, "n *shape"]
+    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        """Map values from data to latent.
+
+        Args:
+            x: Values, any shape.
+            params: Shifts and raw log-scales, shape `(2, *x.shape)`.
+
+        Returns:
+            The mapped values and each element's log-derivative.
+        """
+        return affine_forward(x, params[0], soft_clamp(params[1], self.clamp))
+
+    def inverse(
+        self, y: Float[Array, "*shape"], params: Float[Array, "n *shape"]
+    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        """Map values from latent to data.
+
+        Args:
+            y: Values, any shape.
+            params: Shifts and raw log-scales, shape `(2, *y.shape)`.
+
+        Returns:
+            The mapped values and each element's log-derivative.
+        """
+        return affine_inverse(y, params[0], soft_clamp(params[1], self.clamp))
+
+
+@dataclass(frozen=True)
+class RationalQuadraticSpline:
+    """Monotonic rational-quadratic spline on [-bound, bound], identity outside.
+
+    Each element has `3 * bins - 1` raw parameters: bins widths, bins heights, bins - 1 slopes;
+    see `jinn.functional.rational_quadratic_spline_forward`. All zeros give the identity.
+
+    Args:
+        bins: Number of bins, at least 2.
+        bound: Half the side of the box, positive.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    bins: int = 8
+    bound: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        if not 2 <= self.bins < 1 / MIN_BIN:
+            raise ValueError(
+                f"RationalQuadraticSpline: expected 2 <= bins < {1 / MIN_BIN:.0f}, got {self.bins}"
+            )
+        if not self.bound > 0:
+            raise ValueError(f"RationalQuadraticSpline: expected bound > 0, got {self.bound}")
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters an element."""
+        return 3 * self.bins - 1
+
+    def forward(
+        self, x: Float[Array, "*shape"], params: Float[Array, "n *shape"]
+    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        """Map values from data to latent.
+
+        Args:
+            x: Values, any shape.
+            params: Raw spline parameters, shape `(3 * bins - 1, *x.shape)`.
+
+        Returns:
+            The mapped values and each element's log-derivative.
+        """
+        return rational_quadratic_spline_forward(x, *self._split(params), bound=self.bound)
+
+    def inverse(
+        self, y: Float[Array, "*shape"], params: Float[Array, "n *shape"]
+    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        """Map values from latent to data.
+
+        Args:
+            y: Values, any shape.
+            params: Raw spline parameters, shape `(3 * bins - 1, *y.shape)`.
+
+        Returns:
+            The mapped values and each element's log-derivative.
+        """
+        return rational_quadratic_spline_inverse(y, *self._split(params), bound=self.bound)
+
+    def _split(self, params: Array) -> tuple[Array, Array, Array]:
+        return params[: self.bins], params[self.bins : 2 * self.bins], params[2 * self.bins :]
+
+
+_BY_NAME = {
+    "additive": Additive,
+    "affine": Affine,
+    "rational_quadratic_spline": RationalQuadraticSpline,
+}
+
+
+def as_transformer(transformer: str | Transformer) -> Transformer:
+    """Find a transformer by its name; an object passes unchanged.
+
+    Args:
+        transformer: "additive", "affine" or "rational_quadratic_spline", or an object with
+            `n_params`, `forward(x, params)` and `inverse(y, params)`.
+
+    Returns:
+        The transformer.
+
+    Raises:
+        ValueError: If the name is unknown or the object is no transformer.
+    """
+    if isinstance(transformer, str):
+        if transformer not in _BY_NAME:
+            raise ValueError(
+                f"transformer: expected one of {sorted(_BY_NAME)} or an object, got {transformer!r}"
+            )
+        return _BY_NAME[transformer]()
+    missing = [name for name in ("n_params", "forward", "inverse") if not hasattr(transformer, name)]
+    if missing:
+        raise ValueError(
+            f"transformer: expected one of {sorted(_BY_NAME)}, or an object with n_params, forward "
+            f"and inverse; {type(transformer).__name__} lacks {', '.join(missing)}"
+        )
+    return transformer

@@ -1,0 +1,98 @@
+"""The base class of base densities."""
+
+import abc
+from typing import Any, final
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array
+
+from jinn.bijectors.base import check_condition
+from jinn.bijectors.shapes import (
+    Shape,
+    as_event,
+    batch_shape,
+    broadcast_event,
+    event_dtype,
+    freeze_shape,
+)
+
+
+class Distribution(nnx.Module, abc.ABC):
+    """A density over events that can be evaluated and sampled.
+
+    To write one: call `self._declare(...)` in the constructor, and implement `_log_prob` and
+    `_sample`.
+
+    Attributes:
+        event_shape: Shape of one event, a tuple or a dict of tuples.
+        condition_shape: Shape of one condition, or None.
+    """
+
+    def _declare(self, event_shape: Shape, condition_shape: Shape | None = None) -> None:
+        """Set the attributes that every distribution has.
+
+        Args:
+            event_shape: Shape of one event.
+            condition_shape: Shape of one condition, or None.
+        """
+        name = type(self).__name__
+        self.event_shape = freeze_shape(event_shape, f"{name} event_shape")
+        self.condition_shape = (
+            None
+            if condition_shape is None
+            else freeze_shape(condition_shape, f"{name} condition_shape")
+        )
+
+    @abc.abstractmethod
+    def _log_prob(self, x: Any, condition: Any) -> Array:
+        """Log-density `(*batch,)` of checked events `(*batch, *event_shape)`."""
+
+    @abc.abstractmethod
+    def _sample(self, key: jax.Array, batch: tuple[int, ...], condition: Any) -> Any:
+        """Draw events of shape `(*batch, *event_shape)`."""
+
+    @final
+    def log_prob(self, x: Any, condition: Any = None) -> Array:
+        """Log-density, `log p(x | condition)`, in nats.
+
+        Args:
+            x: Events `(*batch, *event_shape)`.
+            condition: Conditions `(*condition_batch, *condition_shape)`, or None.
+
+        Returns:
+            Log-densities of shape `(*batch,)`, batch being the broadcast of both batches.
+
+        Raises:
+            ValueError: If a shape is wrong, or a condition is missing or unexpected.
+        """
+        name = type(self).__name__
+        x = as_event(x, self.event_shape, f"{name}: x")
+        condition = check_condition(condition, self.condition_shape, name, event_dtype(x))
+        batch = jnp.broadcast_shapes(
+            batch_shape(x, self.event_shape), batch_shape(condition, self.condition_shape)
+        )
+        return self._log_prob(broadcast_event(x, self.event_shape, batch), condition)
+
+    @final
+    def sample(self, key: jax.Array, shape: tuple[int, ...] = (), condition: Any = None) -> Any:
+        """Draw independent events from `p(x | condition)`.
+
+        Args:
+            key: A JAX key.
+            shape: Leading axes of the draw.
+            condition: Conditions `(*condition_batch, *condition_shape)`, or None.
+
+        Returns:
+            Events of shape `(*shape, *condition_batch, *event_shape)`.
+
+        Raises:
+            ValueError: If the condition's shape is wrong, or it is missing or unexpected.
+        """
+        name = type(self).__name__
+        condition = check_condition(
+            condition, self.condition_shape, name, jnp.result_type(float)
+        )
+        batch = (*shape, *batch_shape(condition, self.condition_shape))
+        return self._sample(key, batch, condition)

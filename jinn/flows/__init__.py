@@ -1,0 +1,5 @@
+"""Flows: densities made of a bijector and a base, and the field's named architectures."""
+
+from jinn.flows.coupling_flows import neural_spline_flow as neural_spline_flow
+from jinn.flows.coupling_flows import real_nvp as real_nvp
+from jinn.flows.flow import Flow as Flow

@@ -1,0 +1,180 @@
+"""A bijector and a base density make a density that can be evaluated and sampled."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array
+
+from jinn.bijectors.base import Bijector, check_condition, member_condition
+from jinn.bijectors.shapes import batch_shape
+from jinn.distributions.base import Distribution
+
+CHUNK_ROWS = 2048
+"""Samples are drawn in chunks of about this many events, which fit the processor's cache."""
+
+
+class Flow(nnx.Module):
+    """The density `log p(x | c) = log p_base(f(x; c)) + log|det df/dx|`.
+
+    Args:
+        bijector: The map f from data to latent.
+        base: The density of the latent.
+
+    Attributes:
+        event_shape: Shape of one event of x.
+        condition_shape: Shape of one condition, or None.
+
+    Raises:
+        ValueError: If the base density is over events of another shape than the bijector gives,
+            or takes another condition.
+    """
+
+    def __init__(self, bijector: Bijector, base: Distribution) -> None:
+        """See the class."""
+        if bijector.event_shape_out != base.event_shape:
+            raise ValueError(
+                f"Flow: the bijector gives events of shape {bijector.event_shape_out}, but the "
+                f"base {type(base).__name__} is over events of shape {base.event_shape}"
+            )
+        shapes = [s for s in (bijector.condition_shape, base.condition_shape) if s is not None]
+        if len(shapes) == 2 and shapes[0] != shapes[1]:
+            raise ValueError(
+                f"Flow: the bijector takes conditions of shape {shapes[0]}, "
+                f"but the base of shape {shapes[1]}"
+            )
+        self.event_shape = bijector.event_shape
+        self.condition_shape = shapes[0] if shapes else None
+        self.bijector, self.base = bijector, base
+
+    def log_prob(self, x: Any, condition: Any = None, *, key: jax.Array | None = None) -> Array:
+        """Log-density, `log p(x | condition)`, in nats.
+
+        Args:
+            x: Events `(*batch, *event_shape)`.
+            condition: Conditions `(*condition_batch, *condition_shape)`, or None.
+            key: A JAX key for a stochastic log-determinant; None is deterministic.
+
+        Returns:
+            Log-densities of shape `(*batch,)`, batch being the broadcast of both batches.
+
+        Raises:
+            ValueError: If a shape is wrong, or a condition is missing or unexpected.
+        """
+        condition = self._check_condition(condition)
+        z, log_det = self.bijector.forward_and_log_det(
+            x, member_condition(self.bijector, condition), key=key
+        )
+        return self._base_log_prob(z, condition) + log_det
+
+    def sample(self, key: jax.Array, shape: tuple[int, ...] = (), condition: Any = None) -> Any:
+        """Draw independent events from `p(x | condition)`.
+
+        Args:
+            key: A JAX key.
+            shape: Leading axes of the draw.
+            condition: Conditions `(*condition_batch, *condition_shape)`, or None.
+
+        Returns:
+            Events of shape `(*shape, *condition_batch, *event_shape)`.
+
+        Raises:
+            ValueError: If the condition's shape is wrong, or it is missing or unexpected.
+        """
+        condition = self._check_condition(condition)
+        bijector_condition = member_condition(self.bijector, condition)
+        z = self._sample_base(key, shape, condition)
+
+        def generate(z: Any) -> Any:
+            return self.bijector.inverse(z, bijector_condition)
+
+        return self._in_chunks(generate, z, shape, condition)
+
+    def sample_and_log_prob(
+        self,
+        key: jax.Array,
+        shape: tuple[int, ...] = (),
+        condition: Any = None,
+        *,
+        log_det_key: jax.Array | None = None,
+    ) -> tuple[Any, Array]:
+        """Draw events and evaluate their log-density in the same pass.
+
+        Args:
+            key: A JAX key for the base samples.
+            shape: Leading axes of the draw.
+            condition: Conditions `(*condition_batch, *condition_shape)`, or None.
+            log_det_key: A JAX key for a stochastic log-determinant; None is deterministic.
+
+        Returns:
+            Events `(*shape, *condition_batch, *event_shape)` and their log-densities
+            `(*shape, *condition_batch)`.
+
+        Raises:
+            ValueError: If the condition's shape is wrong, or it is missing or unexpected.
+        """
+        condition = self._check_condition(condition)
+        bijector_condition = member_condition(self.bijector, condition)
+        z = self._sample_base(key, shape, condition)
+
+        def generate(z: Any) -> tuple[Any, Array]:
+            x, log_det = self.bijector.inverse_and_log_det(z, bijector_condition, key=log_det_key)
+            return x, self._base_log_prob(z, condition) - log_det
+
+        return self._in_chunks(generate, z, shape, condition)
+
+    def _check_condition(self, condition: Any) -> Any:
+        return check_condition(condition, self.condition_shape, "Flow", None)
+
+    def _base_condition(self, condition: Any) -> Any:
+        return None if self.base.condition_shape is None else condition
+
+    def _base_log_prob(self, z: Any, condition: Any) -> Array:
+        return self.base.log_prob(z, self._base_condition(condition))
+
+    def _sample_base(self, key: jax.Array, shape: tuple[int, ...], condition: Any) -> Any:
+        """Latent events `(*shape, *condition_batch, *event_shape)`."""
+        batch = batch_shape(condition, self.condition_shape)
+        missing = batch if self.base.condition_shape is None else ()
+        return self.base.sample(key, (*shape, *missing), self._base_condition(condition))
+
+    def _in_chunks(self, generate: Any, z: Any, shape: tuple[int, ...], condition: Any) -> Any:
+        """Apply `generate` to latent events, a chunk of the sample axes at a time."""
+        conditions = math.prod(batch_shape(condition, self.condition_shape))
+        n = math.prod(shape)
+        rows = max(1, CHUNK_ROWS // max(conditions, 1))
+        if n <= rows:
+            return generate(z)
+        flat = jax.tree.map(lambda a: a.reshape(n, *a.shape[len(shape) :]), z)
+        whole = n - n % rows
+        chunks = jax.tree.map(
+            lambda a: a[:whole].reshape(whole // rows, rows, *a.shape[1:]), flat
+        )
+        out = jax.tree.map(
+            lambda a: a.reshape(whole, *a.shape[2:]), jax.lax.map(generate, chunks)
+        )
+        if whole < n:
+            rest = generate(jax.tree.map(lambda a: a[whole:], flat))
+            out = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, rest)
+        return jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), out)
+
+    def __str__(self) -> str:
+        """Describe the flow, as `repr` does."""
+        return repr(self)
+
+    def __repr__(self) -> str:
+        """Describe the flow: its parts, shapes, parameter count and fast direction."""
+        params = jax.tree.leaves(nnx.state(self, nnx.Param))
+        costs = {
+            "both": "log_prob and sample are both fast (one pass)",
+            "forward": "log_prob is fast, sample is slow",
+            "inverse": "sample is fast, log_prob is slow",
+        }
+        return (
+            f"Flow({type(self.bijector).__name__}, {type(self.base).__name__}, "
+            f"event_shape={self.event_shape}, condition_shape={self.condition_shape}, "
+            f"parameters={sum(leaf.size for leaf in params):,}; "
+            f"{costs[self.bijector.fast_direction]})"
+        )
