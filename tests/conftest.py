@@ -1,0 +1,51 @@
+"""What all tests share: strict JAX on two CPU devices, hypothesis's profile, the type hook."""
+
+import os
+from collections.abc import Iterator
+
+# Read by JAX and matplotlib when they are imported, here and in any process a test starts.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import hypothesis
+import jax
+import jaxtyping
+import pytest
+from hypothesis.configuration import set_hypothesis_home_dir
+
+# Silent broadcasting is the classic bug of a log-determinant.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+hypothesis.settings.register_profile(
+    "jinn",
+    max_examples=20,
+    deadline=None,  # the first example compiles
+    derandomize="CI" in os.environ,
+    database=None,
+)
+hypothesis.settings.load_profile("jinn")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    set_hypothesis_home_dir(config.rootpath / ".pytest_cache" / "hypothesis")
+
+
+@pytest.fixture(autouse=True)
+def _type_hook(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Lets the tests of jinn's own errors through to them.
+
+    The type hook wraps jinn's functions when they are imported and would raise first. It is off in
+    tests marked `no_type_hook` and in files named `test_*errors*.py`.
+    """
+    marked = request.node.get_closest_marker("no_type_hook") is not None
+    jaxtyping.config.update("jaxtyping_disable", marked or "errors" in request.path.stem)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """Float64 is the default precision while the test runs."""
+    with jax.enable_x64(True):
+        yield
