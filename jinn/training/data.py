@@ -1,0 +1,200 @@
+"""Where batches come from: arrays shuffled on the device, or a simulator inside the step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jinn.training.checks import check_finite, check_rows, validation_rows
+
+MOST_SIMULATED_VALIDATION_ROWS = 10_000
+
+
+@partial(
+    jax.tree_util.register_dataclass, data_fields=["arrays", "rows"], meta_fields=["batch_size"]
+)
+@dataclass(frozen=True)
+class ArraySource:
+    """Batches of rows of arrays, in an order that is new in every epoch.
+
+    An epoch has as many whole batches as fit; the rows left over differ from epoch to epoch.
+
+    Attributes:
+        arrays: A pytree of arrays with one leading axis of rows, on the device.
+        rows: Indices of the rows to draw from, in random order.
+        batch_size: Rows in a batch.
+    """
+
+    arrays: Any
+    rows: Any
+    batch_size: int
+
+    def start(self) -> Any:
+        """The order that the first call of `draw` is given."""
+        return self.rows
+
+    def draw(self, order: Any, key: jax.Array, step: Array) -> tuple[Any, Any]:
+        """Take the batch of a step, and shuffle where an epoch begins.
+
+        Args:
+            order: The order of the current epoch, row indices.
+            key: The key of the whole training.
+            step: Number of the step, from 0.
+
+        Returns:
+            The batch, and the order for the next step.
+        """
+        batches = self.rows.size // self.batch_size
+        epoch, position = step // batches, step % batches
+        order = jax.lax.cond(
+            position == 0,
+            lambda: jax.random.permutation(jax.random.fold_in(key, epoch), self.rows),
+            lambda: order,
+        )
+        chosen = jax.lax.dynamic_slice_in_dim(order, position * self.batch_size, self.batch_size)
+        return take(self.arrays, chosen), order
+
+    def sample(self, key: jax.Array, rows: int) -> Any:
+        """A batch of at most so many training rows.
+
+        Args:
+            key: Not used: the rows are in random order.
+            rows: Number of rows wanted.
+
+        Returns:
+            The batch.
+        """
+        return take(self.arrays, self.rows[:rows])
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["simulate", "batch_size"])
+@dataclass(frozen=True)
+class SimulatorSource:
+    """Batches that are simulated inside the training step, each fresh.
+
+    Attributes:
+        simulate: The simulator, ``simulate(key, n) -> batch`` of n rows, traceable by JAX.
+        batch_size: Rows in a batch.
+    """
+
+    simulate: Callable[[jax.Array, int], Any]
+    batch_size: int
+
+    def start(self) -> Any:
+        """The order of rows, of which there is none."""
+        return None
+
+    def draw(self, order: Any, key: jax.Array, step: Array) -> tuple[Any, Any]:
+        """Simulate the batch of a step.
+
+        Args:
+            order: None.
+            key: The key of the whole training.
+            step: Number of the step, from 0.
+
+        Returns:
+            The batch, and None.
+        """
+        return self.simulate(jax.random.fold_in(key, step), self.batch_size), None
+
+    def sample(self, key: jax.Array, rows: int) -> Any:
+        """Simulate a batch.
+
+        Args:
+            key: A JAX key.
+            rows: Number of rows.
+
+        Returns:
+            The batch.
+        """
+        return jax.jit(self.simulate, static_argnums=1)(key, rows)
+
+
+Source = ArraySource | SimulatorSource
+
+
+def take(arrays: Any, rows: Array) -> Any:
+    """Gather rows of all arrays of a pytree.
+
+    Args:
+        arrays: A pytree of arrays with a leading axis of rows.
+        rows: Valid row indices.
+
+    Returns:
+        The pytree of the chosen rows.
+    """
+    return jax.tree.map(lambda array: array.at[rows].get(mode="promise_in_bounds"), arrays)
+
+
+def make_source(
+    key: jax.Array, data: Any, *, batch_size: int, steps: int, validation: Any
+) -> tuple[Source, Any]:
+    """Check the data of `fit` and split it into a training source and a validation batch.
+
+    Args:
+        key: A JAX key, which chooses or simulates the validation rows.
+        data: A pytree of arrays, or a simulator.
+        batch_size: Rows in a batch.
+        steps: Number of training steps.
+        validation: A fraction, a number of rows, a batch, or None.
+
+    Returns:
+        The source, and the validation batch or None.
+
+    Raises:
+        ValueError: If data or validation cannot be used; the text says why.
+    """
+    if callable(data):
+        source = SimulatorSource(partial(data), batch_size)  # a partial is always hashable
+        simulated = jax.eval_shape(lambda k: data(k, batch_size), key)
+        check_rows(simulated, "simulated data", expected=batch_size)
+        held_out = validation_rows(validation, steps * batch_size)
+        if held_out is None:
+            return source, _as_arrays(validation, "validation data", like=simulated)
+        if held_out == 0:
+            return source, None
+        if not isinstance(validation, Integral):
+            held_out = min(held_out, MOST_SIMULATED_VALIDATION_ROWS)
+        batch = source.sample(key, held_out)
+        check_finite(batch, "simulated validation data")
+        return source, batch
+
+    arrays = _as_arrays(data, "data")
+    total = jax.tree.leaves(arrays)[0].shape[0]
+    held_out = validation_rows(validation, total)
+    left = total - (held_out or 0)
+    if batch_size > left:
+        split = f" ({total} rows, {held_out} held out for validation)" if held_out else ""
+        hint = f"pass a batch_size of at most {left}" if left > 0 else "hold fewer rows out"
+        raise ValueError(
+            f"fit: batch_size={batch_size} is larger than the {left} rows of training data{split}; "
+            f"{hint}"
+        )
+    order = jax.random.permutation(key, jnp.arange(total, dtype=jnp.int32))
+    if held_out is None:
+        batch = _as_arrays(validation, "validation data", like=arrays)
+        return ArraySource(arrays, order, batch_size), batch
+    batch = take(arrays, order[:held_out]) if held_out else None
+    return ArraySource(arrays, order[held_out:], batch_size), batch
+
+
+def _as_arrays(data: Any, what: str, *, like: Any = None) -> Any:
+    """Move data to the device and check its rows, its values and its structure."""
+    check_rows(data, what)
+    arrays = jax.tree.map(jnp.asarray, data)
+    check_finite(arrays, what)
+    if like is not None:
+        expected, got = (
+            jax.tree.map(lambda leaf: tuple(leaf.shape[1:]), tree) for tree in (like, arrays)
+        )
+        if expected != got:
+            raise ValueError(
+                f"fit: the rows of {what} have the shapes {got}, those of the training data "
+                f"{expected}; pass a batch of the same form"
+            )
+    return arrays

@@ -1,0 +1,203 @@
+"""`fit`: train a flow, or any other pytree, on arrays or on a simulator."""
+
+import math
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jinn.bijectors.module import initialize, needs_initialization
+from jinn.losses.likelihood import negative_log_likelihood, split_batch
+from jinn.networks.randomness import as_key
+from jinn.training.checks import check_options, check_sizes
+from jinn.training.data import make_source
+from jinn.training.history import History, means
+from jinn.training.interrupt import interrupt_deferred
+from jinn.training.optimizer import default_optimizer
+from jinn.training.progress import progress_bar
+from jinn.training.step import Loss, make_run, start
+from jinn.training.validation import make_evaluate
+from jinn.training.weights import Weights, copy, structure_of
+
+INITIALIZATION_ROWS = 4096
+SECONDS_PER_CALL = 0.5
+WEIGHT_DECAY = 1e-4
+
+
+class FitResult(NamedTuple):
+    """What `fit` returns.
+
+    Attributes:
+        flow: The trained flow: the best by validation loss, or the last without validation.
+        history: Arrays of one length, a value for every interval of `validate_every` steps:
+            ``step`` (steps done), ``loss`` (mean over the interval's finite steps),
+            ``validation_loss`` (NaN if none), and the metrics of the loss.
+        interrupted: Whether the training was ended by a KeyboardInterrupt.
+        skipped_steps: Number of steps that were skipped, their loss or gradient not being finite.
+    """
+
+    flow: Any
+    history: dict[str, np.ndarray]
+    interrupted: bool
+    skipped_steps: int
+
+
+class TrainingDiverged(RuntimeError):
+    """Raised by `fit` after `max_bad_steps` steps in a row without a finite loss and gradient.
+
+    Attributes:
+        result: A `FitResult` with the last good flow and the history.
+    """
+
+    def __init__(self, message: str, result: FitResult) -> None:
+        """Make the error.
+
+        Args:
+            message: The text.
+            result: What was reached before.
+        """
+        super().__init__(message)
+        self.result = result
+
+
+def fit(
+    key: jax.Array,
+    flow: Any,
+    data: Any,
+    *,
+    loss: Loss = negative_log_likelihood,
+    optimizer: optax.GradientTransformation | None = None,
+    learning_rate: float = 1e-3,
+    steps: int = 10_000,
+    batch_size: int = 512,
+    validation: Any = 0.05,
+    validate_every: int | None = None,
+    patience: int | None = None,
+    max_bad_steps: int = 20,
+    progress: bool = True,
+) -> FitResult:
+    """Minimises the mean loss over the data, ``min_w E[loss(flow_w, batch)]``, by stochastic steps.
+
+    The same arguments give the same result, and they stay usable. A flow with data-dependent
+    layers is first initialised from ``x`` or ``(x, condition)``, unless it was. A step whose loss
+    or gradient is not finite changes nothing and is counted. Ctrl-C ends the training early and
+    returns the flow so far.
+
+    Args:
+        key: A JAX key, for shuffling, simulation and stochastic losses.
+        flow: The flow; with a loss of your own, any pytree with floating-point arrays.
+        data: A pytree of arrays with a leading axis of rows, ``x`` or ``(x, condition)`` for the
+            default loss, or ``simulate(key, n) -> batch`` of n rows, which runs inside the
+            compiled step and gives fresh data for ever.
+        loss: ``loss(flow, batch, key) -> (scalar, metrics)``, a mean over the rows of the batch;
+            metrics is a dict of scalars for the history.
+        optimizer: Any optax transformation, in place of Adam (AdamW with a decay of 1e-4 for
+            arrays) with clipping, warm-up and cosine decay. It is given the list of the arrays
+            that `jinn.trainable` allows to be trained, so it needs no mask.
+        learning_rate: Highest learning rate of the default optimiser.
+        steps: Number of steps.
+        batch_size: Rows in a batch.
+        validation: What to measure the validation loss on: the fraction in [0, 1) or the number
+            of rows to hold out of arrays or to simulate once (a fraction of a simulator's rows is
+            at most 10 000 rows); or a batch like the data; None or 0 for no validation.
+        validate_every: Steps from one validation and entry in the history to the next. The
+            default makes about 50, fewer where they would cost much.
+        patience: Stop after so many validations in a row without a new best; None never stops.
+        max_bad_steps: Number of skipped steps in a row that counts as divergence.
+        progress: Show a progress bar.
+
+    Returns:
+        The trained flow with the history of its training.
+
+    Raises:
+        ValueError: If data, flow and options do not fit each other; the text says how.
+        TrainingDiverged: If `max_bad_steps` steps in a row were skipped.
+    """
+    check_options(
+        learning_rate,
+        steps=steps,
+        batch_size=batch_size,
+        max_bad_steps=max_bad_steps,
+        validate_every=validate_every,
+        patience=patience,
+    )
+    split_key, first_key, validation_key, train_key = jax.random.split(as_key(key), 4)
+    source, held_out = make_source(
+        split_key, data, batch_size=batch_size, steps=steps, validation=validation
+    )
+    if patience is not None and held_out is None:
+        raise ValueError(
+            f"fit: patience={patience} needs a validation loss; pass a validation such as 0.05, or "
+            "patience=None"
+        )
+    if loss is negative_log_likelihood:
+        check_sizes(flow, jax.eval_shape(lambda key: source.sample(key, batch_size), first_key))
+    if needs_initialization(flow):
+        flow = initialize(flow, *split_batch(source.sample(first_key, INITIALIZATION_ROWS)))
+    if optimizer is None:
+        decay = 0.0 if callable(data) else WEIGHT_DECAY
+        optimizer = default_optimizer(learning_rate, steps, weight_decay=decay)
+
+    structure = structure_of(flow)
+    state = start(structure, flow, loss, optimizer, source, train_key)
+    run = make_run(structure, loss, optimizer, max_bad_steps)
+    evaluate = make_evaluate(structure, loss, batch_size)
+    interval = validate_every or _default_interval(steps, batch_size, held_out)
+    history = History([name for name in state.totals if name not in ("count", "loss")])
+    best: Weights | None = None
+    best_loss, validation_loss, unimproved = math.inf, math.nan, 0
+    interrupted, step, length = False, 0, 1
+
+    with progress_bar(steps, visible=progress) as show:
+        try:
+            while step < steps and unimproved != patience:
+                target = min((step // interval + 1) * interval, steps)
+                began = time.perf_counter()
+                with interrupt_deferred():
+                    state = run(state, source, train_key, min(step + length, target))
+                step = int(state.step)
+                seconds = time.perf_counter() - began
+                length = max(1, min(4 * length, int(length * SECONDS_PER_CALL / seconds)))
+                if int(state.bad_steps) == max_bad_steps:
+                    break
+                if step == target:
+                    if held_out is not None:
+                        validation_loss = float(evaluate(state.weights, held_out, validation_key))
+                        unimproved += 1
+                        if validation_loss < best_loss:
+                            best, best_loss, unimproved = copy(state.weights), validation_loss, 0
+                    history.add(step, state.totals, validation_loss)
+                show(step, means(state.totals)["loss"], validation_loss)
+                if step == target:
+                    state = state._replace(totals=jax.tree.map(jnp.zeros_like, state.totals))
+        except KeyboardInterrupt:
+            interrupted = True
+
+    if history.last_step < int(state.step):
+        history.add(int(state.step), state.totals, math.nan)
+    sound = state.weights if int(state.bad_steps) == 0 else state.good
+    result = FitResult(
+        flow=structure.model(sound if best is None else best),
+        history=history.arrays(),
+        interrupted=interrupted,
+        skipped_steps=int(state.skipped),
+    )
+    if int(state.bad_steps) == max_bad_steps:
+        raise TrainingDiverged(
+            f"fit: the training diverged: the loss or its gradient was not finite in "
+            f"{max_bad_steps} steps in a row, up to step {int(state.step)} of {steps}. Try a "
+            "smaller learning_rate, standardised data, or float64, and look for values that are "
+            "not finite in the simulator or the loss. The last good flow and the history are in "
+            "`.result` of this error.",
+            result,
+        )
+    return result
+
+
+def _default_interval(steps: int, batch_size: int, held_out: Any) -> int:
+    """About 50 validations, but at most one row validated for every two rows trained on."""
+    rows = 0 if held_out is None else jax.tree.leaves(held_out)[0].shape[0]
+    return max(1, -(-steps // 50), 2 * rows // batch_size)

@@ -1,0 +1,181 @@
+"""The compiled training loop: many steps in one call."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from jinn.bijectors.module import refresh
+from jinn.training.data import Source
+from jinn.training.weights import Structure, Weights, copy
+
+Loss = Callable[[Any, Any, jax.Array], tuple[Any, dict[str, Any]]]
+
+
+class State(NamedTuple):
+    """What training carries from step to step.
+
+    Attributes:
+        weights: The current weights.
+        good: The weights at which loss and gradient were last seen to be finite.
+        optimizer: The optimiser's state.
+        order: The data source's state.
+        step: Number of steps done, skipped ones too.
+        bad_steps: How many steps in a row, up to now, were skipped.
+        skipped: How many steps were skipped in all.
+        totals: Sums of the loss and the metrics over finite steps, and their "count".
+    """
+
+    weights: Weights
+    good: Weights
+    optimizer: Any
+    order: Any
+    step: Array
+    bad_steps: Array
+    skipped: Array
+    totals: dict[str, Array]
+
+
+def start(
+    structure: Structure,
+    model: Any,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    source: Source,
+    key: jax.Array,
+) -> State:
+    """The state before the first step, sharing no buffer with the model.
+
+    Args:
+        structure: The structure of the model.
+        model: The model to train.
+        loss: The loss function.
+        optimizer: The optimiser.
+        source: Where batches come from.
+        key: The key of the training.
+
+    Returns:
+        The state.
+
+    Raises:
+        ValueError: If the loss does not return a scalar and a dict of scalars.
+    """
+    weights = structure.weights(model)
+    totals = _zero_totals(structure, weights, loss, source, key)
+    zero = jnp.zeros((), jnp.int32)
+    state = State(
+        weights=weights,
+        good=weights,
+        optimizer=optimizer.init(weights.trained),
+        order=source.start(),
+        step=zero,
+        bad_steps=zero,
+        skipped=zero,
+        totals=totals,
+    )
+    return copy(state)
+
+
+def _zero_totals(
+    structure: Structure, weights: Weights, loss: Loss, source: Source, key: jax.Array
+) -> dict[str, Array]:
+    def first(weights: Weights, source: Source, key: jax.Array) -> Any:
+        batch, _ = source.draw(source.start(), key, jnp.zeros((), jnp.int32))
+        return loss(structure.model(weights), batch, key)
+
+    result = jax.eval_shape(first, weights, source, key)
+    if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
+        raise ValueError(
+            "fit: a loss must return a pair (scalar, dict of metrics), for example "
+            f"`return value, {{}}`; got {result}"
+        )
+    value, metrics = result
+    reserved = {"loss", "count", "step", "validation_loss"} & set(metrics)
+    if reserved:
+        raise ValueError(f"fit: the loss may not call a metric {sorted(reserved)}; rename it")
+    shapes = {"loss": value, **metrics}
+    wrong = {name: shape for name, leaf in shapes.items() if (shape := leaf.shape) != ()}
+    if wrong:
+        raise ValueError(
+            f"fit: the loss and its metrics must be scalars, got the shapes {wrong}; "
+            "take the mean over the batch"
+        )
+    return {
+        "count": jnp.zeros((), jnp.int32),
+        **{
+            name: jnp.zeros((), jnp.promote_types(leaf.dtype, jnp.float32))
+            for name, leaf in shapes.items()
+        },
+    }
+
+
+def make_run(
+    structure: Structure,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    max_bad_steps: int,
+) -> Callable[[State, Source, jax.Array, int | Array], State]:
+    """Compile the training loop.
+
+    The loop is a `lax.while_loop` to a last step given at run time, so that calls of any length
+    share one program, and it ends by itself after `max_bad_steps` bad steps in a row.
+
+    Args:
+        structure: The structure of the model.
+        loss: The loss function.
+        optimizer: The optimiser.
+        max_bad_steps: Number of skipped steps in a row that ends the loop.
+
+    Returns:
+        A function of the state (donated), the source, the key and the step to stop before.
+    """
+    update = optax.with_extra_args_support(optimizer).update
+
+    def objective(trained: list[Any], fixed: list[Any], batch: Any, key: jax.Array) -> Any:
+        return loss(structure.model(Weights(trained, fixed)), batch, key)
+
+    def one_step(source: Source, key: jax.Array, state: State) -> State:
+        data_key, loss_key = jax.random.split(key)
+        batch, order = source.draw(state.order, data_key, state.step)
+        (value, metrics), gradients = jax.value_and_grad(objective, has_aux=True)(
+            *state.weights, batch, jax.random.fold_in(loss_key, state.step)
+        )
+        finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in (value, *gradients)]).all()
+        updates, optimizer_state = update(
+            gradients, state.optimizer, state.weights.trained, value=value
+        )
+        trained: Any = optax.apply_updates(state.weights.trained, updates)
+        model = refresh(structure.model(Weights(trained, state.weights.fixed)))
+        weights, good, optimizer_state = jax.tree.map(
+            partial(jnp.where, finite),
+            (structure.weights(model), state.weights, optimizer_state),
+            (state.weights, state.good, state.optimizer),
+        )
+        measured = {"count": 1, "loss": value, **metrics}
+        return State(
+            weights=weights,
+            good=good,
+            optimizer=optimizer_state,
+            order=order,
+            step=state.step + 1,
+            bad_steps=jnp.where(finite, 0, state.bad_steps + 1),
+            skipped=state.skipped + ~finite,
+            totals={
+                name: total + jnp.where(finite, measured[name], 0).astype(total.dtype)
+                for name, total in state.totals.items()
+            },
+        )
+
+    @partial(jax.jit, donate_argnums=0)
+    def run(state: State, source: Source, key: jax.Array, stop: int | Array) -> State:
+        return jax.lax.while_loop(
+            lambda state: (state.step < stop) & (state.bad_steps < max_bad_steps),
+            partial(one_step, source, key),
+            state,
+        )
+
+    return run
