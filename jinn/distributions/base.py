@@ -14,6 +14,7 @@ from jinn.bijectors.shapes import (
     as_event,
     batch_shape,
     broadcast_event,
+    check_sample_shape,
     event_dtype,
     freeze_shape,
 )
@@ -88,11 +89,10 @@ class Distribution(nnx.Module, abc.ABC):
             Events of shape `(*shape, *condition_batch, *event_shape)`.
 
         Raises:
-            ValueError: If the condition's shape is wrong, or it is missing or unexpected.
+            ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         name = type(self).__name__
-        condition = check_condition(
-            condition, self.condition_shape, name, jnp.result_type(float)
-        )
+        check_sample_shape(shape, name)
+        condition = check_condition(condition, self.condition_shape, name, jnp.result_type(float))
         batch = (*shape, *batch_shape(condition, self.condition_shape))
         return self._sample(key, batch, condition)

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, check_condition, member_condition
-from jinn.bijectors.shapes import batch_shape
+from jinn.bijectors.shapes import batch_shape, check_sample_shape
 from jinn.distributions.base import Distribution
 
 CHUNK_ROWS = 2048
@@ -29,11 +29,17 @@ class Flow(nnx.Module):
 
     Raises:
         ValueError: If the base density is over events of another shape than the bijector gives,
-            or takes another condition.
+            or takes another condition, or one of the two is of another type.
     """
 
     def __init__(self, bijector: Bijector, base: Distribution) -> None:
         """See the class."""
+        if not isinstance(bijector, Bijector) or not isinstance(base, Distribution):
+            raise ValueError(
+                "Flow: expected a Bijector and a Distribution, got "
+                f"{type(bijector).__name__} and {type(base).__name__}; "
+                "make a list of bijectors a Chain"
+            )
         if bijector.event_shape_out != base.event_shape:
             raise ValueError(
                 f"Flow: the bijector gives events of shape {bijector.event_shape_out}, but the "
@@ -81,7 +87,7 @@ class Flow(nnx.Module):
             Events of shape `(*shape, *condition_batch, *event_shape)`.
 
         Raises:
-            ValueError: If the condition's shape is wrong, or it is missing or unexpected.
+            ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         condition = self._check_condition(condition)
         bijector_condition = member_condition(self.bijector, condition)
@@ -113,7 +119,7 @@ class Flow(nnx.Module):
             `(*shape, *condition_batch)`.
 
         Raises:
-            ValueError: If the condition's shape is wrong, or it is missing or unexpected.
+            ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         condition = self._check_condition(condition)
         bijector_condition = member_condition(self.bijector, condition)
@@ -136,6 +142,7 @@ class Flow(nnx.Module):
 
     def _sample_base(self, key: jax.Array, shape: tuple[int, ...], condition: Any) -> Any:
         """Latent events `(*shape, *condition_batch, *event_shape)`."""
+        check_sample_shape(shape, "Flow")
         batch = batch_shape(condition, self.condition_shape)
         missing = batch if self.base.condition_shape is None else ()
         return self.base.sample(key, (*shape, *missing), self._base_condition(condition))
@@ -149,12 +156,8 @@ class Flow(nnx.Module):
             return generate(z)
         flat = jax.tree.map(lambda a: a.reshape(n, *a.shape[len(shape) :]), z)
         whole = n - n % rows
-        chunks = jax.tree.map(
-            lambda a: a[:whole].reshape(whole // rows, rows, *a.shape[1:]), flat
-        )
-        out = jax.tree.map(
-            lambda a: a.reshape(whole, *a.shape[2:]), jax.lax.map(generate, chunks)
-        )
+        chunks = jax.tree.map(lambda a: a[:whole].reshape(whole // rows, rows, *a.shape[1:]), flat)
+        out = jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), jax.lax.map(generate, chunks))
         if whole < n:
             rest = generate(jax.tree.map(lambda a: a[whole:], flat))
             out = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, rest)
@@ -175,6 +178,6 @@ class Flow(nnx.Module):
         return (
             f"Flow({type(self.bijector).__name__}, {type(self.base).__name__}, "
             f"event_shape={self.event_shape}, condition_shape={self.condition_shape}, "
-            f"parameters={sum(leaf.size for leaf in params):,}; "
+            f"parameters={sum(map(jnp.size, params)):,}; "
             f"{costs[self.bijector.fast_direction]})"
         )

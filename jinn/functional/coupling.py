@@ -1,7 +1,7 @@
 """Coupling: one part of an event is transformed, with parameters computed from the other part."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ Conditioner = Callable[[Any], Any]
 `(*batch, *spatial, n_params * n)`, see `coupling_forward`."""
 
 
+@runtime_checkable
 class Transformer(Protocol):
     """An invertible map of single elements with `n_params` parameters each.
 
@@ -26,11 +27,27 @@ class Transformer(Protocol):
         ...
 
     def forward(self, x: Array, params: Array) -> tuple[Array, Array]:
-        """Map values from data to latent, with each element's log-derivative."""
+        """Map values from data to latent.
+
+        Args:
+            x: Values, any shape.
+            params: Parameters, shape `(n_params, *x.shape)`.
+
+        Returns:
+            The mapped values and each element's log-derivative.
+        """
         ...
 
     def inverse(self, y: Array, params: Array) -> tuple[Array, Array]:
-        """Map values from latent to data, with each element's log-derivative."""
+        """Map values from latent to data.
+
+        Args:
+            y: Values, any shape.
+            params: Parameters, shape `(n_params, *y.shape)`.
+
+        Returns:
+            The mapped values and each element's log-derivative.
+        """
         ...
 
 
@@ -123,8 +140,7 @@ def _couple(
     rank = mask.ndim
     if rank == 0 or x.ndim < rank or x.shape[x.ndim - rank :] != mask.shape:
         raise ValueError(
-            f"coupling: expected values of shape (*batch, *{mask.shape}), as the mask has it, "
-            f"got {x.shape}"
+            f"coupling: expected values that end in the mask's shape {mask.shape}, got {x.shape}"
         )
     channels = _channel_mask(mask)
     if channels is None:

@@ -33,15 +33,16 @@ def sigmoid_inverse(
     """Undo `sigmoid_forward`, `x = log(y) - log(1 - y)`.
 
     Args:
-        y: Values in [0, 1], any shape. 0, 1 and values beyond them are taken as the closest
-            number inside, so that the result is finite.
+        y: Values in [0, 1], any shape. 0 and 1 are taken as the closest numbers inside, so that
+            the result is finite; so are values beyond them.
 
     Returns:
-        `x` and the log-derivative `-log(y) - log(1 - y)` of each element.
+        `x` and the log-derivative `-log(y) - log(1 - y)` of each element, -inf where y is outside
+        [0, 1], where no density is.
     """
     p = _interior(y)
     log_p, log_q = jnp.log(p), jnp.log1p(-p)
-    return log_p - log_q, -log_p - log_q
+    return log_p - log_q, jnp.where((y < 0) | (y > 1), -jnp.inf, -log_p - log_q)
 
 
 def logit_forward(
@@ -93,18 +94,20 @@ def unconstrain_forward(
     `-log(high - x)` below one, `x` where both are infinite. All are increasing.
 
     Args:
-        x: Values, any shape. Values on or beyond a bound are taken as the closest number inside,
-            so that the result is finite.
+        x: Values, any shape. Values on a bound are taken as the closest number inside, so that
+            the result is finite; so are values beyond it.
         low: Lower bounds, -inf where there is none, broadcastable against `x`.
         high: Upper bounds, +inf where there is none, broadcastable against `x`.
 
     Returns:
-        The real values and the log-derivative of each element, both in the broadcast shape.
+        The real values and the log-derivative of each element, both in the broadcast shape; the
+        log-derivative is -inf outside the interval, where no density is.
 
     Reference:
         Stan Reference Manual, chapter Constraint Transforms,
         https://mc-stan.org/docs/reference-manual/transforms.html
     """
+    outside = (x < low) | (x > high)
     has_low, has_high, both, low, high, width = _cases(low, high)
     two_sided, two_sided_log = sigmoid_inverse(jnp.where(both, (x - low) / width, 0.5))
     distance = jnp.where(has_low, x - low, high - x)
@@ -117,7 +120,7 @@ def unconstrain_forward(
     log_det = jnp.where(
         both, two_sided_log - jnp.log(width), jnp.where(one_sided, -log_distance, 0.0)
     )
-    return y, jnp.broadcast_to(log_det, y.shape)
+    return y, jnp.where(outside, -jnp.inf, log_det)
 
 
 def unconstrain_inverse(
@@ -146,12 +149,8 @@ def unconstrain_inverse(
     x = jnp.where(
         both,
         safe_low + width * p,
-        jnp.where(
-            one_sided, jnp.where(has_low, safe_low + distance, safe_high - distance), y
-        ),
+        jnp.where(one_sided, jnp.where(has_low, safe_low + distance, safe_high - distance), y),
     )
-    log_det = jnp.where(
-        both, log_slope + jnp.log(width), jnp.where(one_sided, log_distance, 0.0)
-    )
+    log_det = jnp.where(both, log_slope + jnp.log(width), jnp.where(one_sided, log_distance, 0.0))
     x = jnp.clip(x, low, high)
     return x, jnp.broadcast_to(log_det, x.shape)

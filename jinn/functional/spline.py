@@ -65,7 +65,7 @@ def rational_quadratic_spline_forward(
     inside = jnp.abs(x) <= bound
     safe_x = jnp.where(inside, x, 0.0)
     cell = _find_bin(safe_x, widths, heights, slopes, bound, along_x=True)
-    t = (safe_x - cell.x0) / cell.width
+    t = _clip((safe_x - cell.x0) / cell.width, 1.0)
     y, log_slope = _evaluate(t, cell)
     return jnp.where(inside, y, x), jnp.where(inside, log_slope, 0.0)
 
@@ -102,7 +102,7 @@ def rational_quadratic_spline_inverse(
     inside = jnp.abs(y) <= bound
     safe_y = jnp.where(inside, y, 0.0)
     cell = _find_bin(safe_y, widths, heights, slopes, bound, along_x=False)
-    t = _solve(safe_y - cell.y0, cell)
+    t = _clip(_solve(_clip(safe_y - cell.y0, cell.height), cell), 1.0)
     _, log_slope = _evaluate(t, cell)
     x = cell.x0 + t * cell.width
     return jnp.where(inside, x, y), jnp.where(inside, -log_slope, 0.0)
@@ -166,15 +166,20 @@ def _positive_slope(raw: Array) -> Array:
     return MIN_SLOPE + jax.nn.softplus(raw + math.log(math.expm1(1 - MIN_SLOPE)))
 
 
+def _clip(value: Array, high: Array | float) -> Array:
+    """Clip to [0, high] what rounding of the knots has moved out, and let the gradient pass."""
+    return value + jax.lax.stop_gradient(jnp.clip(value, 0.0, high) - value)
+
+
 def _evaluate(t: Array, cell: _Bin) -> tuple[Array, Array]:
     """Ordinate and log-slope at the fraction t of the way through the bin."""
     s = cell.height / cell.width
     tt = t * (1 - t)
     denominator = s + (cell.slope0 + cell.slope1 - 2 * s) * tt
     y = cell.y0 + cell.height * (s * t * t + cell.slope0 * tt) / denominator
-    slope = (
-        s * s * (cell.slope1 * t * t + 2 * s * tt + cell.slope0 * (1 - t) * (1 - t))
-    ) / (denominator * denominator)
+    slope = (s * s * (cell.slope1 * t * t + 2 * s * tt + cell.slope0 * (1 - t) * (1 - t))) / (
+        denominator * denominator
+    )
     return y, jnp.log(slope)
 
 

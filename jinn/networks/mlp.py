@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Sequence
+from functools import reduce
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -90,18 +92,16 @@ class MLP(nnx.Module):
                 for width, previous in zip(hidden, (fan_in, *hidden[:-1]), strict=True)
             )
         )
-        self.kernels = nnx.data(
-            tuple(uniform(shape, shape[0], gain) for shape in zip(hidden, hidden[1:], strict=False))
-        )
+        self.kernels = nnx.data(tuple(uniform(shape, shape[0], gain) for shape in pairwise(hidden)))
         last_gain = 0.0 if zero_init_last else gain
         self.last_kernel = uniform((hidden[-1], out_size), hidden[-1], last_gain)
         self.last_bias = nnx.Param(jnp.zeros((out_size,), param_dtype))
 
     def __call__(
         self,
-        x: Float[Array, "*#batch in_size"],
+        x: Float[Array, "*batch in_size"],
         condition: Float[Array, "*condition"] | dict[str, Float[Array, "..."]] | None = None,
-    ) -> Float[Array, "*batch out_size"]:
+    ) -> Float[Array, "*out_batch out_size"]:
         """Evaluate the network.
 
         The last product is computed with the outputs leading and handed back transposed: a
@@ -112,17 +112,19 @@ class MLP(nnx.Module):
             condition: Conditions with their own batch, broadcastable against x's batch.
 
         Returns:
-            Outputs of shape `(*broadcast batch, out_size)`.
+            Outputs of shape `(*broadcast batch, out_size)`; with in_size 0 and a condition, at the
+            condition's own batch.
+
+        Raises:
+            ValueError: If the condition is missing, unexpected or of other entries.
         """
         act = activation_by_name(self.activation)
-        parts = self._first_layer(x, condition)
-        rank = max(part.ndim for part in parts)
-        h = sum(part.reshape(*[1] * (rank - part.ndim), *part.shape) for part in parts)
-        h = act(h + self._cast(self.biases[0], h.ndim))
+        h = reduce(_add, [self._cast(self.biases[0]), *self._first_layer(x, condition)])
+        h = act(h)
         for kernel, bias in zip(self.kernels, self.biases[1:], strict=True):
-            update = act(h @ self._cast(kernel) + self._cast(bias, h.ndim))
+            update = act(_add(h @ self._cast(kernel), self._cast(bias)))
             h = h + update if self.residual else update
-        out = jax.lax.dot_general(self._cast(self.last_kernel), h, (((0,), (h.ndim - 1,)), ((), ())))
+        out = jnp.tensordot(self._cast(self.last_kernel), h, axes=(0, h.ndim - 1))
         out = out + self._cast(self.last_bias).reshape(-1, *[1] * (out.ndim - 1))
         return jnp.moveaxis(out, 0, -1)
 
@@ -131,10 +133,17 @@ class MLP(nnx.Module):
         parts = []
         if self.in_size:
             parts.append(self._compute(x) @ self._cast(self.input_kernel))
-        entries = condition if isinstance(condition, dict) else {"condition": condition}
-        for (name, size), (_, rank) in zip(
-            self.condition_sizes, self.condition_ranks, strict=True
-        ):
+        if isinstance(condition, dict):
+            entries = condition
+        else:
+            entries = {} if condition is None else {"condition": condition}
+        expected = [name for name, _ in self.condition_sizes]
+        if sorted(entries) != sorted(expected):
+            raise ValueError(
+                f"MLP: expected the condition's entries {expected}, got {list(entries)}; "
+                "condition_shape says which it takes"
+            )
+        for (name, size), (_, rank) in zip(self.condition_sizes, self.condition_ranks, strict=True):
             value = self._compute(entries[name])
             flat = value.reshape(*value.shape[: value.ndim - rank], size)
             parts.append(flat @ self._cast(self.condition_kernels[name]))
@@ -145,10 +154,16 @@ class MLP(nnx.Module):
     def _compute(self, value: Array) -> Array:
         return value if self.dtype is None else value.astype(self.dtype)
 
-    def _cast(self, param: nnx.Param, rank: int = 0) -> Array:
-        """A parameter's array in the type of the computation, with leading axes up to `rank`."""
-        value = self._compute(param[...])
-        return value.reshape(*[1] * (rank - value.ndim), *value.shape)
+    def _cast(self, param: nnx.Param) -> Array:
+        """A parameter's array in the type of the computation."""
+        return self._compute(param[...])
+
+
+def _add(a: Array, b: Array) -> Array:
+    """Add arrays of different rank, the shorter one broadcast over leading axes."""
+    rank = max(a.ndim, b.ndim)
+    a, b = (v.reshape(*[1] * (rank - v.ndim), *v.shape) for v in (a, b))
+    return a + b
 
 
 def _named_shapes(shape: ConditionShape) -> dict[str, tuple[int, ...]]:

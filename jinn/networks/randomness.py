@@ -8,7 +8,8 @@ def as_key(rngs: int | jax.Array | nnx.Rngs) -> jax.Array:
     """Make one fresh JAX key of what a user may pass as `rngs`.
 
     Args:
-        rngs: A seed, a JAX key (typed or raw), or `flax.nnx.Rngs`, whose default stream advances.
+        rngs: A seed, a JAX key (typed or raw), or `flax.nnx.Rngs`, whose stream "params"
+            (or, without one, its default stream) advances.
 
     Returns:
         A typed JAX key.
@@ -17,11 +18,11 @@ def as_key(rngs: int | jax.Array | nnx.Rngs) -> jax.Array:
         ValueError: If `rngs` is none of these.
     """
     if isinstance(rngs, nnx.Rngs):
-        return rngs()
+        return rngs.params()
     if isinstance(rngs, int) and not isinstance(rngs, bool):
         return jax.random.key(rngs)
     if isinstance(rngs, jax.Array):
-        if jax.dtypes.issubdtype(rngs.dtype, jax.dtypes.prng_key) and rngs.ndim == 0:
+        if jax.numpy.issubdtype(rngs.dtype, jax.dtypes.prng_key) and rngs.ndim == 0:
             return rngs
         if rngs.dtype == jax.numpy.uint32 and rngs.ndim == 1:
             return jax.random.wrap_key_data(rngs)

@@ -1,0 +1,9 @@
+"""Inference: posteriors, rejection sampling, and measures of their quality."""
+
+from jinn.inference.abc import abc_rejection as abc_rejection
+from jinn.inference.fit_posterior import fit_posterior as fit_posterior
+from jinn.inference.metrics import calibration_curve as calibration_curve
+from jinn.inference.metrics import calibration_error as calibration_error
+from jinn.inference.metrics import posterior_mismatch as posterior_mismatch
+from jinn.inference.metrics import resimulation_error as resimulation_error
+from jinn.inference.posterior import Posterior as Posterior

@@ -1,0 +1,204 @@
+"""Approximate Bayesian computation: exact samples of a posterior with a tolerance, by rejection."""
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int
+
+Simulator = Callable[[Array, int], tuple[Array, Array]]
+_State = tuple[Array, Array, Array]
+
+
+class ABCResult(NamedTuple):
+    """What rejection sampling returns.
+
+    Attributes:
+        samples: Accepted parameters, shape (n_samples, *x_shape). Where the bound on the
+            simulations was met first, the rows from ``n_accepted`` on are NaN.
+        n_accepted: Number of rows of ``samples`` that are filled.
+        simulations: Number of simulations run.
+        acceptance_rate: Accepted share of all simulations run.
+        complete: Whether every row of ``samples`` is filled.
+    """
+
+    samples: Float[Array, "n_samples *x_shape"]
+    n_accepted: Int[Array, ""]
+    simulations: Int[Array, ""]
+    acceptance_rate: Float[Array, ""]
+    complete: Bool[Array, ""]
+
+
+def abc_rejection(
+    key: Array,
+    simulate: Simulator,
+    y: ArrayLike,
+    *,
+    tolerance: ArrayLike,
+    n_samples: int = 1000,
+    max_simulations: int = 10**8,
+    chunk_size: int = 2**16,
+) -> ABCResult:
+    r"""Samples the posterior p(x | y) under ``y = y_sim + Normal(0, tolerance^2)``, by rejection.
+
+    A simulated pair (x, y_sim) is accepted with probability
+    ``exp(-sum_i (y_sim_i - y_i)^2 / (2 tolerance_i^2))``, so the accepted x are independent and
+    exact draws of the posterior with Gaussian observation noise of that size. A simulation that is
+    not finite is rejected. Memory is fixed by ``n_samples`` and ``chunk_size``, whatever the number
+    of simulations. Works under `jax.jit`, and for many observations under `jax.lax.map` (each
+    stops when it is done) or `jax.vmap` (all run until the slowest is done).
+
+    Args:
+        key: A JAX random key.
+        simulate: ``simulate(key, n) -> (x, y_sim)``: n draws of the parameters from the prior, of
+            shape (n, *x_shape), and their simulations, of shape (n, *y_shape), in JAX operations.
+            It is compiled once for each function object.
+        y: The observation, shape y_shape.
+        tolerance: Standard deviation of the Gaussian tolerance, in the units of y: one number, or
+            one for each entry of y.
+        n_samples: How many draws of the posterior are wanted.
+        max_simulations: Bound on the simulations, less than 2^31; no chunk goes beyond it.
+        chunk_size: Simulations per step of the compiled loop.
+
+    Returns:
+        An `ABCResult`. If the bound was met first it holds the draws found so far; outside a JAX
+        transformation a warning says so.
+
+    Raises:
+        ValueError: The tolerance is not positive, the observation is not finite, or a shape or a
+            number is out of range.
+
+    Reference:
+        Approximate Bayesian computation (ABC) gives exact results under the assumption of model
+        error. Wilkinson, 2013. https://arxiv.org/abs/0811.3355
+    """
+    for name, number in (
+        ("n_samples", n_samples),
+        ("max_simulations", max_simulations),
+        ("chunk_size", chunk_size),
+    ):
+        if not 1 <= number < 2**31:
+            raise ValueError(f"abc_rejection: expected 1 <= {name} < 2^31, got {number}.")
+    y, tolerance = jnp.asarray(y, float), jnp.asarray(tolerance, float)
+    if tolerance.shape not in ((), y.shape):
+        raise ValueError(
+            f"abc_rejection: expected one tolerance or one for each entry of y, of shape "
+            f"{y.shape}, got shape {tolerance.shape}."
+        )
+    if not isinstance(tolerance, Tracer) and not np.all(np.asarray(tolerance) > 0):
+        raise ValueError(f"abc_rejection: expected a positive tolerance, got {tolerance}.")
+    if not isinstance(y, Tracer) and not np.all(np.isfinite(y)):
+        raise ValueError(f"abc_rejection: expected a finite observation y, got {y}.")
+    chunk_size = min(chunk_size, max_simulations)
+    _check_simulator(key, simulate, y, chunk_size)
+
+    result = _abc_rejection(key, y, tolerance, simulate, n_samples, max_simulations, chunk_size)
+    if not isinstance(result.complete, Tracer) and not result.complete:
+        warnings.warn(
+            f"abc_rejection: {result.n_accepted} of {n_samples} samples after "
+            f"{result.simulations} simulations; the other rows are NaN. Raise max_simulations or "
+            f"the tolerance.",
+            stacklevel=2,
+        )
+    return result
+
+
+def _check_simulator(key: Array, simulate: Simulator, y: Array, n: int) -> None:
+    x_sim, y_sim = jax.eval_shape(lambda key: simulate(key, n), key)
+    if x_sim.shape[:1] != (n,) or y_sim.shape[:1] != (n,):
+        raise ValueError(
+            f"abc_rejection: expected simulate(key, {n}) to give {n} rows of x and of y, got "
+            f"shapes {x_sim.shape} and {y_sim.shape}."
+        )
+    if y_sim.shape[1:] != y.shape:
+        raise ValueError(
+            f"abc_rejection: the simulator's y has shape {y_sim.shape[1:]}, the observation's is "
+            f"{y.shape}; pass one observation, and use jax.lax.map over several."
+        )
+
+
+@partial(jax.jit, static_argnums=(3, 4, 5, 6))
+def _abc_rejection(
+    key: Array,
+    y: Float[Array, "*y_shape"],
+    tolerance: Float[Array, "*tolerance_shape"],
+    simulate: Simulator,
+    n_samples: int,
+    max_simulations: int,
+    chunk_size: int,
+) -> ABCResult:
+    scale = jnp.broadcast_to(tolerance, y.shape)
+
+    def propose(key: Array, n: int) -> tuple[Array, Array]:
+        x, y_sim = simulate(key, n)
+        error = (y_sim - y[None]) / scale[None]
+        return x, -0.5 * jnp.sum(error.reshape(n, -1) ** 2, axis=1)
+
+    return rejection_sample(
+        key,
+        propose,
+        n_samples=n_samples,
+        max_simulations=max_simulations,
+        chunk_size=chunk_size,
+    )
+
+
+def rejection_sample(
+    key: Array,
+    propose: Callable[[Array, int], tuple[Array, Array]],
+    *,
+    n_samples: int,
+    max_simulations: int = 10**8,
+    chunk_size: int = 2**16,
+) -> ABCResult:
+    """Samples the density proportional to proposal density times acceptance probability.
+
+    This is the compiled loop of `abc_rejection`, for other proposals. Call it inside `jax.jit`.
+
+    Args:
+        key: A JAX random key.
+        propose: ``propose(key, n) -> (x, log_acceptance)``: n independent proposals, shape
+            (n, *x_shape), and the logarithms of their acceptance probabilities, at most 0, shape
+            (n,). A proposal with NaN for that is rejected.
+        n_samples: How many draws are wanted.
+        max_simulations: Bound on the proposals, less than 2^31.
+        chunk_size: Proposals per step, at most ``max_simulations``.
+
+    Returns:
+        An `ABCResult`, whose ``simulations`` counts the proposals.
+    """
+
+    def not_done(state: _State) -> Array:
+        _, accepted, chunks = state
+        return (accepted < n_samples) & (chunks < max_simulations // chunk_size)
+
+    def run_chunk(state: _State) -> _State:
+        samples, accepted, chunks = state
+        propose_key, accept_key = jax.random.split(jax.random.fold_in(key, chunks))
+        x, log_acceptance = propose(propose_key, chunk_size)
+        level = jax.random.exponential(accept_key, (chunk_size,), log_acceptance.dtype)
+        accept = -log_acceptance < level
+        rank = jnp.cumsum(accept, dtype=jnp.int32)
+        row = jnp.where(accept, accepted + rank - 1, n_samples)
+        samples = samples.at[row].set(x.astype(samples.dtype), mode="drop")
+        return samples, accepted + rank[-1], chunks + 1
+
+    proposal, _ = jax.eval_shape(lambda key: propose(key, chunk_size), key)
+    dtype = jnp.promote_types(proposal.dtype, jnp.float32)
+    empty = jnp.full((n_samples, *proposal.shape[1:]), jnp.nan, dtype)
+    zero = jnp.zeros((), jnp.int32)
+    samples, accepted, chunks = jax.lax.while_loop(not_done, run_chunk, (empty, zero, zero))
+    simulations = chunks * chunk_size
+    return ABCResult(
+        samples=samples,
+        n_accepted=jnp.minimum(accepted, n_samples),
+        simulations=simulations,
+        acceptance_rate=accepted / simulations,
+        complete=accepted >= n_samples,
+    )

@@ -1,0 +1,184 @@
+"""From pairs (x, y), or a simulator of them, to a trained posterior."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jinn.bijectors.base import Bijector
+from jinn.bijectors.chain import Chain
+from jinn.bijectors.elementwise import Affine, Unconstrain
+from jinn.flows.coupling_flows import neural_spline_flow
+from jinn.flows.flow import Flow
+from jinn.inference.posterior import Posterior, TrainingRecord
+from jinn.networks.randomness import as_key
+from jinn.training.checks import check_finite, check_rows
+from jinn.training.fit import fit
+
+STATISTICS_ROWS = 16_384
+"""Rows that are simulated to find means and standard deviations."""
+
+
+def fit_posterior(
+    key: jax.Array,
+    data: Any,
+    *,
+    flow: Flow | None = None,
+    method: Literal["likelihood"] = "likelihood",
+    support: tuple[Any, Any] | None = None,
+    steps: int = 10_000,
+    batch_size: int | None = None,
+    **fit_options: Any,
+) -> Posterior:
+    """Train a conditional flow to be the posterior p(x | y), by `max E log p(x | y)`.
+
+    x and y are standardised by their means and standard deviations; the density returned counts
+    that, so it is a density in the units of x.
+
+    Args:
+        key: A JAX key.
+        data: Arrays `(x, y)` of shapes `(n, *event)` and `(n, *condition)` (y may be a dict of
+            arrays), or a simulator `simulate(key, n) -> (x, y)` that JAX can trace, which gives
+            every step fresh pairs.
+        flow: The conditional flow to train, over events and conditions of these shapes; None
+            builds a `jinn.flows.neural_spline_flow` (vectors only).
+        method: "likelihood".
+        support: `(low, high)`, scalars or arrays of x's shape, where the prior of x is bounded;
+            a bound may be infinite. No sample leaves it, and the density is 0 outside.
+        steps: Number of training steps.
+        batch_size: Pairs in a step; None takes 512, or less if there are few pairs.
+        **fit_options: Passed to `jinn.fit`: learning_rate, optimizer, validation, patience,
+            max_bad_steps, progress and others.
+
+    Returns:
+        The posterior; its `training` holds the history.
+
+    Raises:
+        ValueError: If data, flow, method or support do not fit each other; the text says how.
+        TrainingDiverged: If the loss stays without a finite value; see `jinn.fit`.
+
+    Reference:
+        Guided Image Generation with Conditional Invertible Neural Networks (Ardizzone, Luth,
+        Kruse, Rother, Kothe, 2019), https://arxiv.org/abs/1907.02392
+    """
+    if method != "likelihood":
+        raise ValueError(f'fit_posterior: expected method to be "likelihood", got {method!r}')
+    statistics_key, flow_key, fit_key = jax.random.split(as_key(key), 3)
+    x, y = _examples(data, statistics_key)
+    event_shape = x.shape[1:]
+    condition_shape = jax.tree.map(lambda leaf: leaf.shape[1:], y)
+    if flow is None:
+        flow = _default_flow(event_shape, condition_shape, flow_key)
+    if flow.event_shape != event_shape or flow.condition_shape != condition_shape:
+        raise ValueError(
+            f"fit_posterior: the data have x of shape {event_shape} and y of shape "
+            f"{condition_shape}, but the flow takes {flow.event_shape} given "
+            f"{flow.condition_shape}; build the flow with these shapes"
+        )
+    to_standard = _standardizer(x, event_shape, support)
+    full = Flow(Chain([*to_standard, flow.bijector]), flow.base)
+    mean = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), y)
+    scale = jax.tree.map(_scale, y)
+    untrained = Posterior(full, mean, scale)
+
+    def standardize(pair: tuple[Array, Any]) -> tuple[Array, Any]:
+        return pair[0], untrained._standardize(pair[1])
+
+    def simulate(key: jax.Array, n: int) -> tuple[Array, Any]:
+        return standardize(data(key, n))
+
+    result = fit(
+        fit_key,
+        full,
+        simulate if callable(data) else standardize((x, y)),
+        steps=steps,
+        batch_size=batch_size or (512 if callable(data) else min(512, max(1, len(x) // 4))),
+        **fit_options,
+    )
+    training = TrainingRecord(
+        result.history, interrupted=result.interrupted, skipped_steps=result.skipped_steps
+    )
+    return Posterior(result.flow, mean, scale, training=training)
+
+
+def _examples(data: Any, key: jax.Array) -> tuple[Array, Any]:
+    """The pairs given, or some simulated ones, checked and as floating arrays."""
+    if callable(data):
+        simulate: Callable[[jax.Array, int], Any] = data
+        pair, what = jax.jit(simulate, static_argnums=1)(key, STATISTICS_ROWS), "simulated data"
+    else:
+        pair, what = data, "training data"
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise ValueError(
+            "fit_posterior: expected (x, y), or a simulator simulate(key, n) -> (x, y), got "
+            f"{type(pair).__name__}"
+        )
+    x, y = jax.tree.map(jnp.asarray, pair)
+    check_rows((x, y), what, names=("x", "y"))
+    for name, leaf in (("x", x), *((f"y{k}", v) for k, v in _named(y))):
+        if leaf.ndim < 2:
+            raise ValueError(
+                f"fit_posterior: expected {name} of shape (n, size), got {leaf.shape}; "
+                f"make a single number a vector of length 1, {name}[:, None]"
+            )
+    check_finite((x, y), what, names=("x", "y"))
+    floating = jnp.result_type(float)
+    x, y = jax.tree.map(
+        lambda a: a if jnp.issubdtype(a.dtype, jnp.floating) else a.astype(floating), (x, y)
+    )
+    return x, y
+
+
+def _named(y: Any) -> list[tuple[str, Array]]:
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree.leaves_with_path(y)]
+
+
+def _default_flow(event_shape: Any, condition_shape: Any, key: jax.Array) -> Flow:
+    if isinstance(condition_shape, dict) or len(event_shape) != 1 or len(condition_shape) != 1:
+        raise ValueError(
+            f"fit_posterior: x of shape {event_shape} and y of shape {condition_shape} need a flow "
+            "of their own, pass flow=...; the default is for vectors"
+        )
+    return neural_spline_flow(event_shape[0], condition_dim=condition_shape[0], rngs=key)
+
+
+def _standardizer(
+    x: Array, event_shape: tuple[int, ...], support: tuple[Any, Any] | None
+) -> list[Bijector]:
+    """Bijectors from x in the user's units to mean 0 and standard deviation 1."""
+    steps: list[Bijector] = []
+    if support is not None:
+        if not isinstance(support, tuple | list) or len(support) != 2:
+            raise ValueError(
+                f"fit_posterior: expected support=(low, high), got {support!r}; "
+                "use -inf or inf where there is no bound"
+            )
+        unconstrain = Unconstrain(event_shape, *support)
+        _check_inside(x, unconstrain)
+        steps.append(unconstrain)
+        x = unconstrain.forward(x)
+    scale = _scale(x)
+    steps.append(Affine(event_shape, shift=-jnp.mean(x, 0) / scale, scale=1 / scale, learned=False))
+    return steps
+
+
+def _scale(values: Array) -> Array:
+    """Standard deviation of each element over the rows, 1 where it is constant."""
+    deviation = jnp.std(values, axis=0)
+    return jnp.where(deviation > 1e-6 * (1 + jnp.abs(jnp.mean(values, axis=0))), deviation, 1.0)
+
+
+def _check_inside(x: Array, unconstrain: Unconstrain) -> None:
+    low, high = np.asarray(unconstrain.low[...]), np.asarray(unconstrain.high[...])
+    outside = (np.asarray(x) < low) | (np.asarray(x) > high)
+    rows = outside.reshape(len(x), -1).any(axis=1)
+    if rows.any():
+        elements = sorted({tuple(map(int, index)) for index in np.argwhere(outside.any(axis=0))})
+        raise ValueError(
+            f"fit_posterior: x of the training data is outside the declared support in "
+            f"{int(rows.sum())} of {len(x)} rows, the first is row {int(rows.argmax())} "
+            f"(elements {elements[:5]}); widen support=(low, high) or remove these rows"
+        )

@@ -1,0 +1,157 @@
+"""Rejection with a Gaussian tolerance against posteriors known in closed form."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jinn.inference.abc import abc_rejection
+
+
+def gaussian_model(key, n):
+    """x ~ N(0, 1) in two dimensions, y = x: with tolerance s the posterior is Gaussian."""
+    x = jax.random.normal(key, (n, 2))
+    return x, x
+
+
+Y = np.array([0.5, -1.0], np.float32)
+
+
+def test_gaussian_posterior():
+    tolerance = 0.5
+    result = abc_rejection(
+        jax.random.key(0), gaussian_model, Y, tolerance=tolerance, n_samples=20_000
+    )
+    assert result.complete and result.n_accepted == 20_000
+    samples = np.asarray(result.samples)
+    assert samples.shape == (20_000, 2) and np.isfinite(samples).all()
+    shrink = 1 / (1 + tolerance**2)
+    np.testing.assert_allclose(samples.mean(0), shrink * Y, atol=0.02)
+    np.testing.assert_allclose(samples.var(0), tolerance**2 * shrink, rtol=0.05)
+    evidence = np.exp(-0.5 * np.sum(Y**2) * shrink) * tolerance**2 * shrink
+    np.testing.assert_allclose(result.acceptance_rate, evidence, rtol=0.02)
+
+
+def test_a_tolerance_for_each_entry():
+    tolerance = np.array([0.2, 2.0], np.float32)
+    result = abc_rejection(
+        jax.random.key(1), gaussian_model, Y, tolerance=tolerance, n_samples=20_000
+    )
+    shrink = 1 / (1 + tolerance**2)
+    np.testing.assert_allclose(result.samples.mean(0), shrink * Y, atol=0.03)
+    np.testing.assert_allclose(result.samples.var(0), tolerance**2 * shrink, rtol=0.05)
+
+
+def test_partial_results_at_the_bound():
+    with pytest.warns(UserWarning, match=r"of 1000 samples after 4000 simulations; the other rows"):
+        result = abc_rejection(
+            jax.random.key(0),
+            gaussian_model,
+            Y,
+            tolerance=0.1,
+            n_samples=1000,
+            max_simulations=4500,
+            chunk_size=1000,
+        )
+    found = int(result.n_accepted)
+    assert not result.complete and result.simulations == 4000 and 0 < found < 1000
+    np.testing.assert_allclose(result.acceptance_rate, found / 4000)
+    assert np.isfinite(result.samples[:found]).all() and np.isnan(result.samples[found:]).all()
+
+
+def test_under_jit_map_and_vmap():
+    observations = np.array([[0.0, 0.0], [0.5, 0.5], [40.0, 0.0]], np.float32)
+
+    def run(y):
+        key = jax.random.key(0)
+        return abc_rejection(
+            key, gaussian_model, y, tolerance=0.3, n_samples=200, max_simulations=2**17
+        )
+
+    one = jax.jit(run)(observations[1])
+    mapped = jax.jit(lambda y: jax.lax.map(run, y))(observations)
+    batched = jax.vmap(run)(observations)
+    for many in (mapped, batched):
+        np.testing.assert_array_equal(many.samples[1], one.samples)
+        np.testing.assert_array_equal(many.complete, [True, True, False])
+        np.testing.assert_array_equal(many.n_accepted, [200, 200, 0])
+    np.testing.assert_array_equal(mapped.simulations, [2**16, 2**16, 2**17])
+
+
+def test_draws_are_independent_of_how_many_are_wanted():
+    few = abc_rejection(jax.random.key(3), gaussian_model, Y, tolerance=0.5, n_samples=10)
+    many = abc_rejection(jax.random.key(3), gaussian_model, Y, tolerance=0.5, n_samples=100)
+    np.testing.assert_array_equal(few.samples, many.samples[:10])
+
+
+def test_simulations_that_are_not_finite_are_rejected():
+    def simulate(key, n):
+        x = jax.random.normal(key, (n, 1))
+        return x, jnp.where(x > 0, jnp.nan, x)
+
+    result = abc_rejection(
+        jax.random.key(0), simulate, np.zeros(1, np.float32), tolerance=1.0, n_samples=500
+    )
+    assert result.complete and np.all(np.asarray(result.samples) < 0)
+
+
+def test_float64():
+    with jax.enable_x64(True):
+        result = abc_rejection(
+            jax.random.key(0), gaussian_model, Y.astype(np.float64), tolerance=0.5, n_samples=50
+        )
+        assert result.samples.dtype == jnp.float64 and result.complete
+
+
+def test_events_of_any_shape():
+    def simulate(key, n):
+        x = jax.random.normal(key, (n, 2, 3))
+        return x, x.sum(axis=(1, 2))
+
+    result = abc_rejection(jax.random.key(0), simulate, 1.0, tolerance=0.1, n_samples=100)
+    assert result.samples.shape == (100, 2, 3)
+    np.testing.assert_allclose(result.samples.sum(axis=(1, 2)), 1.0, atol=0.6)
+
+
+def test_memory_does_not_grow_with_the_simulations():
+    def temporary_bytes(max_simulations):
+        def run(key, y):
+            return abc_rejection(
+                key,
+                gaussian_model,
+                y,
+                tolerance=0.1,
+                max_simulations=max_simulations,
+                chunk_size=1000,
+            )
+
+        compiled = jax.jit(run).lower(jax.random.key(0), Y).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert temporary_bytes(10**3) == temporary_bytes(10**9) < 10**6
+
+
+def gives_three_rows(key, n):
+    return jnp.zeros((3, 2)), jnp.zeros((3, 2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"tolerance": 0.0}, "expected a positive tolerance, got 0.0"),
+        ({"tolerance": -1.0}, "expected a positive tolerance"),
+        ({"tolerance": np.nan}, "expected a positive tolerance"),
+        ({"tolerance": np.ones(3)}, r"one for each entry of y, of shape \(2,\), got shape \(3,\)"),
+        ({"y": np.zeros(3)}, r"simulator's y has shape \(2,\), the observation's is \(3,\)"),
+        ({"y": np.zeros((5, 2))}, r"observation's is \(5, 2\); pass one observation"),
+        ({"y": np.array([0.0, np.nan])}, "expected a finite observation y, got"),
+        ({"simulate": gives_three_rows}, "rows of x and of y, got"),
+        ({"n_samples": 0}, "expected 1 <= n_samples < 2.31, got 0"),
+        ({"max_simulations": 2**31}, "expected 1 <= max_simulations < 2.31"),
+        ({"chunk_size": 0}, "expected 1 <= chunk_size < 2.31"),
+    ],
+)
+def test_errors(changes, text):
+    arguments = {"simulate": gaussian_model, "y": Y, "tolerance": 0.1} | changes
+    with pytest.raises(ValueError, match=text):
+        abc_rejection(jax.random.key(0), arguments.pop("simulate"), arguments.pop("y"), **arguments)
