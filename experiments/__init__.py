@@ -1,0 +1,1 @@
+"""Experiments of jinn, each run with ``python -m experiments.NAME``."""

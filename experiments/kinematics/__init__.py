@@ -1,0 +1,1 @@
+"""Inverse kinematics: which poses of a jointed arm reach a given point?"""
