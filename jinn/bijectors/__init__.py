@@ -5,6 +5,9 @@ from jinn.bijectors.base import Bijector as Bijector
 from jinn.bijectors.base import Buffer as Buffer
 from jinn.bijectors.chain import Chain as Chain
 from jinn.bijectors.chain import Invert as Invert
+from jinn.bijectors.check import check_bijector as check_bijector
+from jinn.bijectors.check_report import BijectorLawError as BijectorLawError
+from jinn.bijectors.check_report import BijectorReport as BijectorReport
 from jinn.bijectors.coupling import Coupling as Coupling
 from jinn.bijectors.coupling import half_mask as half_mask
 from jinn.bijectors.elementwise import Affine as Affine

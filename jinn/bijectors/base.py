@@ -23,12 +23,13 @@ from jinn.bijectors.shapes import (
     Shape,
     as_event,
     batch_shape,
+    batched,
     broadcast_event,
     event_dtype,
     freeze_shape,
 )
 
-FastDirection = Literal["both", "forward", "inverse"]
+FastDirection = Literal["both", "forward", "inverse", "neither"]
 
 
 class Buffer(nnx.Variable):
@@ -62,7 +63,7 @@ class Bijector(nnx.Module, abc.ABC):
         event_shape: Shape of one input event: a tuple, or for dict events a dict of tuples.
         event_shape_out: Shape of one output event.
         condition_shape: Shape of one condition, a tuple or a dict of tuples, or None.
-        fast_direction: The cheap direction, "both", "forward" or "inverse".
+        fast_direction: Which direction takes one pass: "both", "forward", "inverse", "neither".
     """
 
     def _declare(
@@ -79,7 +80,7 @@ class Bijector(nnx.Module, abc.ABC):
             event_shape: Shape of one input event.
             event_shape_out: Shape of one output event, if it differs.
             condition_shape: Shape of one condition, or None.
-            fast_direction: Which direction is cheap.
+            fast_direction: Which direction takes one pass, not a loop or a solve.
         """
         name = type(self).__name__
         self.event_shape = freeze_shape(event_shape, f"{name} event_shape")
@@ -93,7 +94,7 @@ class Bijector(nnx.Module, abc.ABC):
             if condition_shape is None
             else freeze_shape(condition_shape, f"{name} condition_shape")
         )
-        self.fast_direction = fast_direction
+        self.fast_direction: FastDirection = fast_direction
 
     @abc.abstractmethod
     def _forward(
@@ -259,13 +260,9 @@ def check_condition(
         return None
     if condition is None:
         raise ValueError(
-            f"{name}: the condition is missing; expected one of shape (*batch, *{_text(shape)})"
+            f"{name}: the condition is missing; expected one of shape {batched(shape)}"
         )
     return as_event(condition, shape, f"{name}: condition", dtype)
-
-
-def _text(shape: Shape) -> str:
-    return str(dict(shape) if isinstance(shape, dict) else shape)
 
 
 def member_condition(member: Bijector, condition: Any) -> Any:
@@ -302,7 +299,7 @@ def joint_condition_shape(members: tuple[Bijector, ...], name: str) -> Shape | N
         if joint is not None and shape != joint:
             raise ValueError(
                 f"{name}: bijector {i} ({type(member).__name__}) expects a condition of shape "
-                f"{_text(shape)}, an earlier one expects {_text(joint)}; all members share one "
+                f"{shape}, an earlier one expects {joint}; all members share one "
                 "condition"
             )
         joint = shape
@@ -313,13 +310,14 @@ def opposite(direction: FastDirection) -> FastDirection:
     """The fast direction after swapping forward and inverse.
 
     Args:
-        direction: "both", "forward" or "inverse".
+        direction: The fast direction.
 
     Returns:
         The swapped name.
     """
     swapped: dict[FastDirection, FastDirection] = {
         "both": "both",
+        "neither": "neither",
         "forward": "inverse",
         "inverse": "forward",
     }

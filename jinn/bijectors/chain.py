@@ -1,7 +1,8 @@
 """Composition of bijectors."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from itertools import pairwise
+from typing import Any, cast, overload
 
 import jax
 from flax import nnx
@@ -38,7 +39,7 @@ class Chain(Bijector):
         for i, member in enumerate(members):
             if not isinstance(member, Bijector):
                 raise ValueError(f"Chain: expected bijectors, got {type(member).__name__} at {i}")
-        for i, (first, second) in enumerate(zip(members, members[1:], strict=False)):
+        for i, (first, second) in enumerate(pairwise(members)):
             if first.event_shape_out != second.event_shape:
                 raise ValueError(
                     f"Chain: bijector {i} ({type(first).__name__}) gives events of shape "
@@ -49,7 +50,7 @@ class Chain(Bijector):
             members[0].event_shape,
             event_shape_out=members[-1].event_shape_out,
             condition_shape=joint_condition_shape(members, "Chain"),
-            fast_direction=_slowest(members),
+            fast_direction=_joint_fast_direction(members),
         )
         self.bijectors: tuple[Bijector, ...] = nnx.data(members)
 
@@ -86,7 +87,7 @@ class Chain(Bijector):
             c = member_condition(member, condition)
             x, log_det = member._forward(x, c, key=member_key, with_log_det=with_log_det)
             if with_log_det:
-                total = log_det if total is None else total + log_det
+                total = log_det if total is None else total + cast(Array, log_det)
         return x, total
 
     def _inverse(
@@ -98,7 +99,7 @@ class Chain(Bijector):
             c = member_condition(member, condition)
             y, log_det = member._inverse(y, c, key=member_key, with_log_det=with_log_det)
             if with_log_det:
-                total = log_det if total is None else total + log_det
+                total = log_det if total is None else total + cast(Array, log_det)
         return y, total
 
     def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple[Bijector, Any]:
@@ -145,7 +146,10 @@ def _keys(key: jax.Array | None, n: int) -> list[jax.Array | None]:
     return [None] * n if key is None else list(jax.random.split(key, n))
 
 
-def _slowest(members: tuple[Bijector, ...]) -> FastDirection:
-    """The direction that is fast for every member; members that disagree leave the first's."""
-    special = [m.fast_direction for m in members if m.fast_direction != "both"]
-    return special[0] if special else "both"
+def _joint_fast_direction(members: tuple[Bijector, ...]) -> FastDirection:
+    """The direction that is fast for every member."""
+    forward = all(member.fast_direction in ("both", "forward") for member in members)
+    inverse = all(member.fast_direction in ("both", "inverse") for member in members)
+    if forward:
+        return "both" if inverse else "forward"
+    return "inverse" if inverse else "neither"

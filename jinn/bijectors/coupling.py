@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.core import Tracer
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector
@@ -43,8 +44,8 @@ class Coupling(Bijector):
         rngs: An int, a JAX key or `flax.nnx.Rngs`, for the default conditioner.
 
     Raises:
-        ValueError: If the mask does not fit, transforms nothing, or leaves nothing to condition
-            on; if the transformer is unknown; or if the default conditioner cannot be built.
+        ValueError: If the mask does not fit or transforms nothing, if the transformer is unknown,
+            or if the default conditioner cannot be built.
 
     Reference:
         Density estimation using Real NVP (Dinh, Sohl-Dickstein, Bengio, 2017), section 3.3,
@@ -124,8 +125,8 @@ def half_mask(n: int) -> tuple[bool, ...]:
 
 
 def _check_mask(mask: Any, event_shape: Shape) -> np.ndarray:
-    if isinstance(mask, jax.core.Tracer):
-        raise ValueError("Coupling: expected a static mask, got a traced array; use numpy or tuples")
+    if isinstance(mask, Tracer):
+        raise ValueError("Coupling: expected a static mask, got a traced array; use tuples")
     array = np.asarray(mask)
     if array.dtype != bool or array.shape != event_shape or array.ndim == 0:
         raise ValueError(

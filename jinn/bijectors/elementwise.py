@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.core import Tracer
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, Buffer, constant, sum_over_event
@@ -46,7 +47,7 @@ class Affine(Bijector):
         self.event_shape: tuple[int, ...]
         shift = _fit(shift, self.event_shape, "Affine: shift", param_dtype)
         scale = _fit(scale, self.event_shape, "Affine: scale", param_dtype)
-        if not isinstance(scale, jax.core.Tracer) and not bool(jnp.all(scale > 0)):
+        if not isinstance(scale, Tracer) and not bool(jnp.all(scale > 0)):
             raise ValueError(f"Affine: expected positive scales, got {scale}")
         variable = nnx.Param if learned else Buffer
         self.shift, self.log_scale = variable(shift), variable(jnp.log(scale))
@@ -74,7 +75,7 @@ class Sigmoid(Bijector):
     """Squash every element into (0, 1), `z = 1 / (1 + exp(-x))`.
 
     In floating point the value saturates at 0 and 1; the inverse takes these as the closest
-    numbers inside.
+    numbers inside. Outside [0, 1] the inverse's log-determinant is -inf.
 
     Args:
         event_shape: Shape of one event.
@@ -101,7 +102,8 @@ class Sigmoid(Bijector):
 class Logit(Bijector):
     """Spread every element of (0, 1) over the real line, `z = log(x / (1 - x))`.
 
-    Values on or beyond 0 and 1 are taken as the closest numbers inside.
+    0 and 1 are taken as the closest numbers inside. Outside [0, 1] the log-determinant is -inf, so
+    that a flow's density is 0 there.
 
     Args:
         event_shape: Shape of one event.
@@ -129,7 +131,8 @@ class Unconstrain(Bijector):
     """Map every element from its interval [low, high] to the real line.
 
     The logit between two finite bounds, a logarithm where one is infinite, the identity where
-    both are. No value that the inverse gives leaves the intervals.
+    both are. No value that the inverse gives leaves the intervals. Outside them the
+    log-determinant is -inf, so that a flow's density is 0 there.
 
     Args:
         event_shape: Shape of one event.
@@ -153,9 +156,7 @@ class Unconstrain(Bijector):
             )
 
     def _bounds(self, x: Array) -> tuple[Array, Array]:
-        low, high = (
-            _as_rank(constant(b).astype(x.dtype), x.ndim) for b in (self.low, self.high)
-        )
+        low, high = (_as_rank(constant(b).astype(x.dtype), x.ndim) for b in (self.low, self.high))
         return low, high
 
     def _forward(
@@ -171,9 +172,7 @@ class Unconstrain(Bijector):
         return x, sum_over_event(log_slopes, self.event_shape)
 
 
-def _fit(
-    value: Any, event_shape: tuple[int, ...], name: str, dtype: jax.typing.DTypeLike
-) -> Array:
+def _fit(value: Any, event_shape: tuple[int, ...], name: str, dtype: jax.typing.DTypeLike) -> Array:
     """Broadcast a parameter to the event's shape."""
     array = jnp.asarray(value, dtype)
     try:

@@ -67,9 +67,7 @@ def initialize(flow: Module, x: Any, condition: Any = None) -> Module:
     """
     bijector: Any = flow if isinstance(flow, Bijector) else getattr(flow, "bijector", None)
     if not isinstance(bijector, Bijector):
-        raise ValueError(
-            f"initialize: expected a Flow or a Bijector, got {type(flow).__name__}"
-        )
+        raise ValueError(f"initialize: expected a Flow or a Bijector, got {type(flow).__name__}")
     x, condition = bijector._check(x, condition, bijector.event_shape, "x")
     new: Any = bijector._initialize(x, condition, invert=False)[0]
     if isinstance(flow, Bijector):

@@ -46,7 +46,9 @@ class Orthogonal(Bijector):
         if isinstance(self.event_shape, dict) or not self.event_shape or not self.event_shape[-1]:
             raise ValueError(f"Orthogonal: expected an event with a last axis, got {event_shape}")
         n = self.event_shape[-1]
-        self.start = Buffer(jax.random.orthogonal(as_key(rngs), n, dtype=param_dtype))
+        wide = jnp.promote_types(param_dtype, jnp.float32)  # there is no QR in narrower types
+        start = jax.random.orthogonal(as_key(rngs), n, dtype=wide)
+        self.start = Buffer(start.astype(param_dtype))
         self.skew = nnx.Param(jnp.zeros((n * (n - 1) // 2,), param_dtype)) if learned else None
 
     def matrix(self, dtype: jax.typing.DTypeLike = jnp.float32) -> Float[Array, "n n"]:

@@ -1,5 +1,7 @@
 """Permutation of an event's last axis."""
 
+import contextlib
+import operator
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -45,18 +47,12 @@ class Permute(Bijector):
         if isinstance(self.event_shape, dict) or not self.event_shape:
             raise ValueError(f"Permute: expected an event with a last axis, got {event_shape}")
         n = self.event_shape[-1]
-        if permutation == "random":
+        if isinstance(permutation, str) and permutation == "random":
             self.order = None
             self.sort_keys = Buffer(_sort_keys(n, leaving, rngs))
         else:
-            order = range(n)[::-1] if permutation == "reverse" else permutation
-            self.order = tuple(int(i) for i in order)
+            self.order = _checked_order(n, permutation)
             self.sort_keys = None
-            if sorted(self.order) != list(range(n)):
-                raise ValueError(
-                    f'Permute: expected "random", "reverse" or the integers 0 to {n - 1} in some '
-                    f"order, got {permutation!r}"
-                )
 
     @property
     def permutation(self) -> Array:
@@ -76,6 +72,21 @@ class Permute(Bijector):
     ) -> tuple[Array, Array | None]:
         x, _ = permutation_inverse(y, self.permutation)
         return x, zeros_log_det(y, self.event_shape)
+
+
+def _checked_order(n: int, permutation: str | Sequence[int]) -> tuple[int, ...]:
+    order: tuple[int, ...] = ()
+    if not isinstance(permutation, str):
+        with contextlib.suppress(TypeError):  # no integers: refused below
+            order = tuple(operator.index(i) for i in permutation)
+    elif permutation == "reverse":
+        order = tuple(range(n)[::-1])
+    if sorted(order) != list(range(n)):
+        raise ValueError(
+            f'Permute: expected "random", "reverse" or the integers 0 to {n - 1} in some order, '
+            f"got {permutation!r}"
+        )
+    return order
 
 
 def _sort_keys(n: int, leaving: Sequence[bool] | None, rngs: Any) -> Array:

@@ -1,6 +1,7 @@
 """Shapes of events and conditions: tuples, or dicts of them for events that are dicts."""
 
 import math
+import operator
 from typing import Any
 
 import jax
@@ -39,7 +40,7 @@ def freeze_shape(shape: Any, name: str) -> Shape:
 
 def _freeze(shape: Any, name: str) -> tuple[int, ...]:
     try:
-        sizes = tuple(int(n) for n in ((shape,) if isinstance(shape, int) else shape))
+        sizes = tuple(operator.index(n) for n in ((shape,) if isinstance(shape, int) else shape))
         if min(sizes, default=0) < 0:
             raise ValueError
     except (TypeError, ValueError):
@@ -89,7 +90,7 @@ def _as_array(
     value: Any, shape: tuple[int, ...], name: str, dtype: jax.typing.DTypeLike | None
 ) -> Array:
     if isinstance(value, dict):
-        raise ValueError(f"{name}: expected an array of shape (*batch, *{shape}), got a dict")
+        raise ValueError(f"{name}: expected an array of shape {batched(shape)}, got a dict")
     array = jnp.asarray(value)
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise ValueError(f"{name}: expected real numbers, got {array.dtype}")
@@ -99,10 +100,24 @@ def _as_array(
         array = array.astype(jnp.result_type(float))
     if array.ndim < len(shape) or array.shape[array.ndim - len(shape) :] != shape:
         raise ValueError(
-            f"{name}: expected shape (*batch, *{shape}), got {array.shape}; "
+            f"{name}: expected shape {batched(shape)}, got {array.shape}; "
             "batch axes go in front of the event's"
         )
     return array
+
+
+def batched(shape: Shape) -> str:
+    """Write a shape with its leading batch axes, such as `(*batch, 4)`.
+
+    Args:
+        shape: Shape of one event.
+
+    Returns:
+        The text.
+    """
+    if isinstance(shape, dict):
+        return "{" + ", ".join(f"{key!r}: {batched(size)}" for key, size in shape.items()) + "}"
+    return f"({', '.join(['*batch', *map(str, shape)])})"
 
 
 def batch_shape(event: Any, shape: Shape | None) -> tuple[int, ...]:
@@ -136,6 +151,22 @@ def broadcast_event(event: Any, shape: Shape, batch: tuple[int, ...]) -> Any:
     if isinstance(shape, dict):
         return {key: jnp.broadcast_to(event[key], (*batch, *shape[key])) for key in shape}
     return jnp.broadcast_to(event, (*batch, *shape))
+
+
+def check_sample_shape(shape: Any, name: str) -> None:
+    """Check the leading axes of a draw.
+
+    Args:
+        shape: What a user gave as the shape of a draw.
+        name: What to call the thing that is sampled in the error.
+
+    Raises:
+        ValueError: If it is no tuple or list of sizes.
+    """
+    if not isinstance(shape, tuple | list):
+        raise ValueError(
+            f"{name}: expected the shape of a draw to be a tuple such as (1000,), got {shape!r}"
+        )
 
 
 def event_dtype(event: Any) -> jnp.dtype:

@@ -93,9 +93,7 @@ class Stack(Bijector):
     def _scan(
         self, x: Any, condition: Any, key: jax.Array | None, with_log_det: bool, inverse: bool
     ) -> tuple[Any, Array | None]:
-        @partial(
-            jax.checkpoint, policy=_POLICIES[self.backprop], prevent_cse=False
-        )
+        @partial(jax.checkpoint, policy=_POLICIES[self.backprop], prevent_cse=False)
         def apply(x: Any, block: Bijector, condition: Any, key: Any) -> tuple[Any, Array | None]:
             run = block._inverse if inverse else block._forward
             return run(x, condition, key=key, with_log_det=with_log_det)

@@ -203,7 +203,9 @@ def as_transformer(transformer: str | Transformer) -> Transformer:
                 f"transformer: expected one of {sorted(_BY_NAME)} or an object, got {transformer!r}"
             )
         return _BY_NAME[transformer]()
-    missing = [name for name in ("n_params", "forward", "inverse") if not hasattr(transformer, name)]
+    missing = [
+        name for name in ("n_params", "forward", "inverse") if not hasattr(transformer, name)
+    ]
     if missing:
         raise ValueError(
             f"transformer: expected one of {sorted(_BY_NAME)}, or an object with n_params, forward "
