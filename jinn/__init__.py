@@ -10,6 +10,7 @@ from jinn import inference as inference
 from jinn import losses as losses
 from jinn import networks as networks
 from jinn import training as training
+from jinn.bijectors import check_bijector as check_bijector
 from jinn.bijectors import initialize as initialize
 from jinn.bijectors import refresh as refresh
 from jinn.bijectors import trainable as trainable

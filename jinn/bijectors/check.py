@@ -96,7 +96,7 @@ def check_bijector(
         condition=condition,
         extreme_x=_extremes(bijector.event_shape, domain, extreme, dtype, generator),
         extreme_z=_extremes(bijector.event_shape_out, codomain, extreme, dtype, generator),
-        unit=64 * float(jnp.finfo(dtype).eps) + 10 * solver_tolerance,
+        unit=32 * float(jnp.finfo(dtype).eps) + 10 * solver_tolerance,
     )
     with np.errstate(all="ignore"):
         found = [result for law, check in _LAWS for result in _results(law, check, subject)]

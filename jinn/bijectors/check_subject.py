@@ -1,6 +1,5 @@
-"""A bijector under check: the few compiled programs that its laws need, and their results."""
+"""A bijector under check: the one compiled program that most laws need, and what it gives."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -8,9 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from jinn.bijectors.base import Bijector
+from jinn.bijectors.shapes import Shape, event_dtype
 
 ROWS = 8
 MOST_ALLOWED = 0.05
@@ -18,45 +17,61 @@ MOST_ALLOWED = 0.05
 
 
 class Direction(NamedTuple):
-    """What one direction of a bijector gives at `ROWS` events of n elements.
+    """One direction of a bijector at `ROWS` events, flat, as arrays of float64.
 
     Attributes:
-        event: The events that came out.
-        out: The same, flat, of shape `(ROWS, n)`; like all below an array of float64.
+        start: The events that went in, `(ROWS, n)`.
+        out: The events that came out, `(ROWS, n)`.
         log_det: Log-determinants `(ROWS,)`.
-        only_out: The events, flat, without the log-determinant.
-        row_out: The events, flat, of rows without batch axes under vmap.
-        row_log_det: Their log-determinants.
         jacobian: Jacobians `(ROWS, n, n)`.
         log_det_gradient: Gradients `(ROWS, n)` of the log-determinants.
-        largest: Largest singular value of each Jacobian.
-        smallest: Smallest singular value.
     """
 
-    event: Any
+    start: np.ndarray
     out: np.ndarray
     log_det: np.ndarray
-    only_out: np.ndarray
-    row_out: np.ndarray
-    row_log_det: np.ndarray
     jacobian: np.ndarray
     log_det_gradient: np.ndarray
-    largest: np.ndarray
-    smallest: np.ndarray
+
+    @property
+    def singular_values(self) -> tuple[np.ndarray, np.ndarray]:
+        """Largest and smallest singular value of each Jacobian."""
+        finite = np.nan_to_num(self.jacobian, posinf=0.0, neginf=0.0)
+        values = np.linalg.svd(finite, compute_uv=False)
+        return values.max(axis=1), np.maximum(values.min(axis=1), np.finfo(float).tiny)
+
+    def allowed(self, unit: float) -> np.ndarray:
+        """Round-off allowed in each output, if a number of size 1 has `unit`."""
+        return _capped(unit * self._amplified(), self.out)
+
+    def allowed_log_det(self, unit: float) -> np.ndarray:
+        """Round-off allowed in each log-determinant."""
+        largest, smallest = self.singular_values
+        terms = 1 + np.abs(self.log_det) + self.jacobian.shape[-1] * largest / smallest
+        moved = np.abs(self.log_det_gradient).sum(axis=1) * (1 + _size(self.start))
+        return _capped(unit * (terms + moved), self.log_det[:, None])
+
+    def allowed_back(self, unit: float) -> np.ndarray:
+        """Round-off allowed in each event after the round trip through this direction."""
+        there = self._amplified() / self.singular_values[1]
+        return _capped(unit * (1 + _size(self.start) + there), self.start)
+
+    def _amplified(self) -> np.ndarray:
+        return 1 + _size(self.out) + self.singular_values[0] * (1 + _size(self.start))
 
 
 class Gradients(NamedTuple):
-    """Outputs of both directions and the gradients of a random linear function of them.
+    """Outputs of both directions and the gradients of a linear function of them.
 
     Attributes:
         outputs: `(y, log_det at x, x, log_det at z)` of all rows.
-        module: Gradient with respect to the bijector.
+        bijector: Gradient with respect to the bijector.
         x: Gradient with respect to x.
         z: Gradient with respect to z.
     """
 
     outputs: Any
-    module: Any
+    bijector: Any
     x: Any
     z: Any
 
@@ -73,6 +88,7 @@ class Subject:
         extreme_x: `ROWS` events for law 6.
         extreme_z: `ROWS` latent events for law 6.
         unit: Allowed round-off of a number of size 1.
+        traces: How often the program was traced.
     """
 
     moderate: Bijector
@@ -82,87 +98,83 @@ class Subject:
     extreme_x: Any
     extreme_z: Any
     unit: float
-    traces: dict[str, int] = field(default_factory=dict)
+    traces: int = field(default=0, init=False)
 
-    def forward(self, x: Any, condition: Any) -> Direction:
-        """Evaluate the forward direction at `ROWS` events."""
-        return _as_direction(self._forward_program(self.moderate, x, condition))
-
-    def inverse(self, z: Any, condition: Any) -> Direction:
-        """Evaluate the inverse direction at `ROWS` events."""
-        return _as_direction(self._inverse_program(self.moderate, z, condition))
-
-    def gradients(self, bijector: Bijector, x: Any, z: Any) -> Gradients:
-        """Differentiate both directions, through a scan and rematerialisation."""
-        (_, outputs), gradients = self._gradient_program(bijector, x, z, self.condition)
+    def run(
+        self, x: Any, z: Any, condition: Any, weights: Any = None, *, large: bool = False
+    ) -> Gradients:
+        """Run both directions and differentiate; random weights unless some are given."""
+        if weights is None:
+            weights = _random_weights(self._blank)
+        bijector = self.large if large else self.moderate
+        (_, outputs), gradients = self._program(bijector, x, z, condition, weights)
         return Gradients(outputs, *gradients)
 
-    @cached_property
-    def at_x(self) -> Direction:
-        """The forward direction at x."""
-        return self.forward(self.x, self.condition)
+    def directions(self, x: Any, z: Any, condition: Any) -> tuple[Direction, Direction]:
+        """Evaluate forward at x and inverse at z, with their Jacobians, one output at a time."""
+        blank = self._blank
+        ones = (blank[0], jnp.ones_like(blank[1]), blank[2], jnp.ones_like(blank[3]))
+        at = self.run(x, z, condition, ones)
+        n = max(flatten(blank[0]).shape[1], flatten(blank[2]).shape[1])
+        rows: list[Gradients] = []
+        for i in range(n):
+            weights = (_pick(blank[0], i), blank[1], _pick(blank[2], i), blank[3])
+            rows.append(self.run(x, z, condition, weights))
+        forward = Direction(
+            start=flatten(x),
+            out=flatten(at.outputs[0]),
+            log_det=flatten(at.outputs[1])[:, 0],
+            jacobian=np.stack([flatten(row.x) for row in rows], axis=1),
+            log_det_gradient=flatten(at.x),
+        )
+        inverse = Direction(
+            start=flatten(z),
+            out=flatten(at.outputs[2]),
+            log_det=flatten(at.outputs[3])[:, 0],
+            jacobian=np.stack([flatten(row.z) for row in rows], axis=1),
+            log_det_gradient=flatten(at.z),
+        )
+        return forward, inverse
 
     @cached_property
     def z(self) -> Any:
         """Points half-way between the images of neighbouring rows of x."""
+        any_z = self._blank[0]
+        images = self.run(self.x, any_z, self.condition).outputs[0]
         return jax.tree.map(
-            lambda y: jnp.asarray((np.asarray(y) + np.roll(y, 1, axis=0)) / 2, y.dtype),
-            self.at_x.event,
+            lambda y: jnp.asarray((np.asarray(y) + np.roll(y, 1, axis=0)) / 2, y.dtype), images
         )
 
     @cached_property
-    def at_z(self) -> Direction:
-        """The inverse direction at z."""
-        return self.inverse(self.z, self.condition)
+    def both(self) -> tuple[Direction, Direction]:
+        """Forward at x and inverse at z."""
+        return self.directions(self.x, self.z, self.condition)
 
     @cached_property
-    def at_moderate(self) -> Gradients:
-        """Gradients at x and z."""
-        return self.gradients(self.moderate, self.x, self.z)
-
-    def allowed(self, at: Direction, event: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Round-off allowed in the outputs and the log-determinants of a direction, by row."""
-        size = np.abs(at.log_det)
-        terms = 1 + size + at.jacobian.shape[-1] * at.largest / at.smallest
-        return (
-            _capped(self.unit * self._amplified(at, event), at.out),
-            _capped(self.unit * terms, at.log_det[:, None]),
-        )
-
-    def allowed_back(self, at: Direction, event: Any) -> np.ndarray:
-        """Round-off allowed after a round trip that starts with this direction, by row."""
-        flat = flatten(event)
-        there = self._amplified(at, event)
-        return _capped(self.unit * (1 + _size(flat) + there / at.smallest), flat)
-
-    def _amplified(self, at: Direction, event: Any) -> np.ndarray:
-        return 1 + _size(at.out) + at.largest * (1 + _size(flatten(event)))
-
-    def _counted(self, name: str, function: Callable) -> Callable:
-        def traced(*args: Any) -> Any:
-            self.traces[name] = self.traces.get(name, 0) + 1
-            return function(*args)
-
-        return jax.jit(traced)
+    def returned(self) -> Gradients:
+        """Forward at what the inverse gave at z, and inverse at what forward gave at x."""
+        at = self.run(self.x, self.z, self.condition)
+        return self.run(at.outputs[2], at.outputs[0], self.condition)
 
     @cached_property
-    def _forward_program(self) -> Callable:
-        return self._counted("forward", _direction_program(inverse=False))
+    def _blank(self) -> Any:
+        """Zeros in the shapes of the outputs of both directions."""
+        dtype = event_dtype(self.x)
+        log_det = jnp.zeros(ROWS, jnp.promote_types(dtype, jnp.float32))
+        y = _zeros(self.moderate.event_shape_out, dtype)
+        return y, log_det, _zeros(self.moderate.event_shape, dtype), log_det
 
     @cached_property
-    def _inverse_program(self) -> Callable:
-        return self._counted("inverse", _direction_program(inverse=True))
+    def _program(self) -> Any:
+        def counted(*args: Any) -> Any:
+            self.traces += 1
+            return _weighted_sum(*args)
 
-    @cached_property
-    def _gradient_program(self) -> Callable:
-        program = jax.value_and_grad(
-            _random_linear_function, argnums=(0, 1, 2), has_aux=True, allow_int=True
-        )
-        return self._counted("gradient", program)
+        return jax.jit(jax.value_and_grad(counted, argnums=(0, 1, 2), has_aux=True, allow_int=True))
 
 
 def evaluate(bijector: Bijector, event: Any, condition: Any, *, inverse: bool) -> Any:
-    """Run one direction with its log-determinant.
+    """Run one direction.
 
     Args:
         bijector: The bijector.
@@ -177,23 +189,8 @@ def evaluate(bijector: Bijector, event: Any, condition: Any, *, inverse: bool) -
     return run(event, condition)
 
 
-def evaluate_only(bijector: Bijector, event: Any, condition: Any, *, inverse: bool) -> Any:
-    """Run one direction without its log-determinant; see `evaluate`.
-
-    Args:
-        bijector: The bijector.
-        event: Events of the direction's input.
-        condition: Conditions, or None.
-        inverse: Whether to run the inverse direction.
-
-    Returns:
-        Events.
-    """
-    return (bijector.inverse if inverse else bijector.forward)(event, condition)
-
-
 def flatten(event: Any) -> np.ndarray:
-    """Flatten `ROWS` events, in one or several batch axes, to float64 of shape `(ROWS, n)`.
+    """Flatten `ROWS` events, in any batch axes, to float64 of shape `(ROWS, n)`.
 
     Args:
         event: An array or a dict of arrays.
@@ -205,65 +202,8 @@ def flatten(event: Any) -> np.ndarray:
     return np.concatenate(leaves, axis=1)
 
 
-def random_weights(outputs: Any) -> Any:
-    """Make the weights of the random linear function of which gradients are taken.
-
-    Args:
-        outputs: A pytree of arrays, also of traced ones.
-
-    Returns:
-        The same tree of normal numbers of float64, always the same ones.
-    """
-    generator = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: generator.normal(size=leaf.shape), outputs)
-
-
-def _direction_program(*, inverse: bool) -> Callable:
-    def program(bijector: Bijector, event: Any, condition: Any) -> dict[str, Any]:
-        def row(event: Any, condition: Any) -> tuple[jax.Array, Any]:
-            vector, unravel = ravel_pytree(event)
-
-            def joint(vector: jax.Array) -> tuple[jax.Array, Any]:
-                outputs = evaluate(bijector, unravel(vector), condition, inverse=inverse)
-                return ravel_pytree(outputs)[0], outputs
-
-            return jax.jacrev(joint, has_aux=True)(vector)
-
-        out, log_det = evaluate(bijector, event, condition, inverse=inverse)
-        only_out = evaluate_only(bijector, event, condition, inverse=inverse)
-        jacobian, (row_out, row_log_det) = jax.vmap(row)(event, condition)
-        return {
-            "event": out,
-            "log_det": log_det,
-            "only_out": only_out,
-            "jacobian": jacobian,
-            "row_out": row_out,
-            "row_log_det": row_log_det,
-        }
-
-    return program
-
-
-def _as_direction(results: dict[str, Any]) -> Direction:
-    jacobian = np.asarray(results["jacobian"], np.float64)
-    finite = np.nan_to_num(jacobian[:, :-1], posinf=0.0, neginf=0.0)
-    singular = np.linalg.svd(finite, compute_uv=False)
-    return Direction(
-        event=results["event"],
-        out=flatten(results["event"]),
-        log_det=flatten(results["log_det"])[:, 0],
-        only_out=flatten(results["only_out"]),
-        row_out=flatten(results["row_out"]),
-        row_log_det=flatten(results["row_log_det"])[:, 0],
-        jacobian=jacobian[:, :-1],
-        log_det_gradient=jacobian[:, -1],
-        largest=singular.max(axis=1),
-        smallest=np.maximum(singular.min(axis=1), np.finfo(float).tiny),
-    )
-
-
-def _random_linear_function(bijector: Bijector, x: Any, z: Any, condition: Any) -> Any:
-    """Both directions in a scan over two half batches, rematerialised, in a random combination."""
+def _weighted_sum(bijector: Bijector, x: Any, z: Any, condition: Any, weights: Any) -> Any:
+    """Both directions in a scan over two half batches, rematerialised, then summed up."""
 
     @jax.checkpoint
     def both(bijector: Bijector, x: Any, z: Any, condition: Any) -> Any:
@@ -276,12 +216,31 @@ def _random_linear_function(bijector: Bijector, x: Any, z: Any, condition: Any) 
     halves = jax.tree.map(lambda a: a.reshape(2, ROWS // 2, *a.shape[1:]), (x, z, condition))
     _, outputs = jax.lax.scan(step, None, halves)
     outputs = jax.tree.map(lambda a: a.reshape(ROWS, *a.shape[2:]), outputs)
-    terms = jax.tree.map(
-        lambda weight, out: jnp.sum(jnp.asarray(weight, out.dtype) * out),
-        random_weights(outputs),
-        outputs,
-    )
+    terms = jax.tree.map(lambda weight, out: jnp.sum(weight * out), weights, outputs)
     return sum(jax.tree.leaves(terms)), outputs
+
+
+def _zeros(shape: Shape, dtype: Any) -> Any:
+    if isinstance(shape, dict):
+        return {key: jnp.zeros((ROWS, *size), dtype) for key, size in shape.items()}
+    return jnp.zeros((ROWS, *shape), dtype)
+
+
+def _random_weights(blank: Any) -> Any:
+    generator = np.random.default_rng(0)
+    return jax.tree.map(lambda a: jnp.asarray(generator.normal(size=a.shape), a.dtype), blank)
+
+
+def _pick(blank: Any, i: int) -> Any:
+    """Events that are 1 in element i of each row and 0 elsewhere."""
+    leaves, tree = jax.tree.flatten(blank)
+    hot = np.eye(max(i + 1, sum(leaf[0].size for leaf in leaves)))[i]
+    picked, first = [], 0
+    for leaf in leaves:
+        element = hot[first : first + leaf[0].size].reshape(leaf[0].shape)
+        picked.append(jnp.asarray(np.broadcast_to(element, leaf.shape), leaf.dtype))
+        first += leaf[0].size
+    return jax.tree.unflatten(tree, picked)
 
 
 def _size(flat: np.ndarray) -> np.ndarray:

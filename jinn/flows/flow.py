@@ -174,6 +174,7 @@ class Flow(nnx.Module):
             "both": "log_prob and sample are both fast (one pass)",
             "forward": "log_prob is fast, sample is slow",
             "inverse": "sample is fast, log_prob is slow",
+            "neither": "log_prob and sample are both slow",
         }
         return (
             f"Flow({type(self.bijector).__name__}, {type(self.base).__name__}, "

@@ -31,6 +31,7 @@ def fit_posterior(
     support: tuple[Any, Any] | None = None,
     steps: int = 10_000,
     batch_size: int | None = None,
+    learning_rate: float = 3e-3,
     **fit_options: Any,
 ) -> Posterior:
     """Train a conditional flow to be the posterior p(x | y), by `max E log p(x | y)`.
@@ -50,8 +51,9 @@ def fit_posterior(
             a bound may be infinite. No sample leaves it, and the density is 0 outside.
         steps: Number of training steps.
         batch_size: Pairs in a step; None takes 512, or less if there are few pairs.
-        **fit_options: Passed to `jinn.fit`: learning_rate, optimizer, validation, patience,
-            max_bad_steps, progress and others.
+        learning_rate: Highest learning rate of the default optimiser.
+        **fit_options: Passed to `jinn.fit`: optimizer, validation, patience, max_bad_steps,
+            progress and others.
 
     Returns:
         The posterior; its `training` holds the history.
@@ -96,6 +98,7 @@ def fit_posterior(
         simulate if callable(data) else standardize((x, y)),
         steps=steps,
         batch_size=batch_size or (512 if callable(data) else min(512, max(1, len(x) // 4))),
+        learning_rate=learning_rate,
         **fit_options,
     )
     training = TrainingRecord(

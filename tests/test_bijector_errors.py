@@ -1,0 +1,382 @@
+"""What a user gets wrong is said in the user's words: the thing, what it wants, what it got."""
+
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jinn import functional as F
+from jinn.bijectors import (
+    ActNorm,
+    Affine,
+    Chain,
+    Coupling,
+    Invert,
+    Logit,
+    Orthogonal,
+    Permute,
+    Sigmoid,
+    Stack,
+    Unconstrain,
+    initialize,
+)
+from jinn.bijectors.base import Bijector
+from jinn.bijectors.transformers import Affine as AffineTransformer
+from jinn.bijectors.transformers import RationalQuadraticSpline
+from jinn.distributions import StandardNormal, Uniform
+from jinn.flows import Flow, neural_spline_flow, real_nvp
+from jinn.networks import MLP, as_key
+
+MASK = (False, True, True)
+KEY = jax.random.key(0)
+
+
+def coupling(**options: Any) -> Coupling:
+    return Coupling((3,), **{"mask": MASK, "hidden": (4,), "rngs": 0} | options)
+
+
+def raises(*parts: str) -> Any:
+    """Expects a ValueError whose text has these parts in this order."""
+    return pytest.raises(ValueError, match="(?s)" + ".*".join(map(re.escape, parts)))
+
+
+class Halve(Bijector):
+    """Changes the event's shape: two halves are summed. No inverse."""
+
+    def __init__(self, n):
+        self._declare((n,), event_shape_out=(n // 2,))
+
+    def _forward(self, x, condition, *, key, with_log_det):
+        raise NotImplementedError
+
+    _inverse = _forward
+
+
+# --- Calls ----------------------------------------------------------------------------------------
+
+CALLS = ["forward_and_log_det", "inverse_and_log_det", "forward", "inverse", "log_det"]
+PLAIN = {
+    "Sigmoid": Sigmoid((3,)),
+    "Permute": Permute((3,), rngs=0),
+    "Coupling": coupling(),
+    "Chain": Chain([Sigmoid((3,)), coupling()]),
+    "Invert": Invert(Sigmoid((3,))),
+    "Stack": Stack(lambda key: coupling(rngs=key), 2, rngs=0),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_wrong_event_size(name):
+    for call in CALLS:
+        argument = "y" if call.startswith("inverse") else "x"
+        for shape in ((2, 4), (1,), (), (3, 2)):
+            with raises(f"{name}: {argument}: ", "(*batch, 3)", f"got {shape}", "batch axes go in"):
+                getattr(PLAIN[name], call)(np.ones(shape))
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_unexpected_condition(name):
+    for call in CALLS:
+        with raises(f"{name}: got a condition, but takes none", "build it with a condition_shape"):
+            getattr(PLAIN[name], call)(np.ones(3), np.ones(2))
+
+
+CONDITIONAL = {
+    "Coupling": coupling(condition_shape=(2,)),
+    "Chain": Chain([Sigmoid((3,)), coupling(condition_shape=(2,))]),
+    "Invert": Invert(coupling(condition_shape=(2,))),
+    "Stack": Stack(lambda key: coupling(condition_shape=(2,), rngs=key), 2, rngs=0),
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONAL)
+def test_missing_and_wrong_sized_conditions(name):
+    for call in CALLS:
+        method = getattr(CONDITIONAL[name], call)
+        with raises(f"{name}: the condition is missing; expected one of shape (*batch, 2)"):
+            method(np.ones(3))
+        with raises(f"{name}: condition: expected shape (*batch, 2), got (5, 3)"):
+            method(np.ones(3), np.ones((5, 3)))
+        with raises(f"{name}: condition: expected an array of shape (*batch, 2), got a dict"):
+            method(np.ones(3), {"a": np.ones(2)})
+
+
+@pytest.mark.parametrize("name", CONDITIONAL)
+def test_batches_that_do_not_broadcast(name):
+    for call in CALLS:
+        with raises(f"{name}: the batch (4,) of", "the batch (5,) of the condition do not broad"):
+            getattr(CONDITIONAL[name], call)(np.ones((4, 3)), np.ones((5, 2)))
+
+
+def test_conditions_that_are_dicts():
+    bijector = coupling(condition_shape={"a": (2,), "b": ()})
+    with raises(
+        "Coupling: the condition is missing; expected", "'a': (*batch, 2)", "'b': (*batch)"
+    ):
+        bijector.forward(np.ones(3))
+    with raises("Coupling: condition: expected a dict with the keys ['a', 'b'], got ['a']"):
+        bijector.forward(np.ones(3), {"a": np.ones(2)})
+    with raises("Coupling: condition: expected a dict with the keys ['a', 'b'], got ndarray"):
+        bijector.forward(np.ones(3), np.ones(2))
+    with raises("Coupling: condition['a']: expected shape (*batch, 2), got (3,)"):
+        bijector.forward(np.ones(3), {"a": np.ones(3), "b": 1.0})
+    with raises("Coupling: condition: the batch axes of its entries do not broadcast", "(4, 2)"):
+        bijector.forward(np.ones(3), {"a": np.ones((4, 2)), "b": np.ones(5)})
+
+
+def test_values_that_are_no_real_numbers():
+    with raises("Sigmoid: x: expected real numbers, got complex64"):
+        Sigmoid((3,)).forward(np.ones(3, np.complex64))
+
+
+# --- Flows and densities --------------------------------------------------------------------------
+
+
+def test_calls_of_a_flow():
+    flow = real_nvp(3, condition_dim=2, depth=1, hidden=(4,), rngs=0)
+    with raises("x: expected shape (*batch, 3), got (2,)"):
+        flow.log_prob(np.ones(2), np.ones(2))
+    for call in (
+        lambda condition: flow.log_prob(np.ones(3), condition),
+        lambda condition: flow.sample(KEY, (), condition),
+        lambda condition: flow.sample_and_log_prob(KEY, (), condition),
+    ):
+        with raises("Flow: the condition is missing; expected one of shape (*batch, 2)"):
+            call(None)
+        with raises("Flow: condition: expected shape (*batch, 2), got (3,)"):
+            call(np.ones(3))
+    with raises("the batch (4,) of x and the batch (5,) of the condition do not broadcast"):
+        flow.log_prob(np.ones((4, 3)), np.ones((5, 2)))
+    for draw in (flow.sample, flow.sample_and_log_prob):
+        with raises("Flow: expected the shape of a draw to be a tuple such as (1000,), got 7"):
+            draw(KEY, 7, np.ones(2))
+    unconditional = real_nvp(3, depth=1, hidden=(4,), rngs=0)
+    for call in (
+        lambda: unconditional.log_prob(np.ones(3), np.ones(2)),
+        lambda: unconditional.sample(KEY, (), np.ones(2)),
+    ):
+        with raises("Flow: got a condition, but takes none"):
+            call()
+
+
+def test_parts_of_a_flow_that_do_not_fit():
+    with raises(
+        "Flow: the bijector gives events of shape (3,)", "StandardNormal is over events of"
+    ):
+        Flow(Sigmoid((3,)), StandardNormal((2,)))
+    with raises("Flow: expected a Bijector and a Distribution, got list", "a Chain"):
+        Flow([Sigmoid((3,))], StandardNormal((3,)))
+
+
+@pytest.mark.parametrize("build", [real_nvp, neural_spline_flow])
+def test_options_of_the_named_flows(build):
+    name = build.__name__
+    with raises(f"{name}: expected mixing to be", "permute", "orthogonal", "got 'shuffle'"):
+        build(3, mixing="shuffle", rngs=0)
+    with raises("activation: expected one of", "silu", "got 'swish'"):
+        build(3, activation="swish", rngs=0)
+    with raises("Stack: expected backprop to be one of ['remat', 'store'], got 'forget'"):
+        build(3, backprop="forget", rngs=0)
+    for options in ({"event_dim": 0}, {"condition_dim": -1}, {"depth": 0}):
+        (option, value), *_ = options.items()
+        with raises(f"{name}: expected event_dim >= 1, condition_dim >= 0", f"{option}={value}"):
+            build(**{"event_dim": 3, "rngs": 0} | options)
+    with raises("MLP: expected", "at least one hidden width >= 1, got", "hidden=()"):
+        build(3, hidden=(), rngs=0)
+    with raises("rngs: expected an int, one JAX key or flax.nnx.Rngs, got 'seed'", "rngs=0"):
+        build(3, rngs="seed")
+
+
+def test_options_of_transformers():
+    with raises("Affine transformer: expected clamp > 0, got 0"):
+        real_nvp(3, clamp=0.0, rngs=0)
+    with raises("RationalQuadraticSpline: expected 2 <= bins < 1000, got 1"):
+        neural_spline_flow(3, bins=1, rngs=0)
+    with raises("RationalQuadraticSpline: expected bound > 0, got -1"):
+        neural_spline_flow(3, bound=-1.0, rngs=0)
+    assert AffineTransformer() == AffineTransformer(2.0)
+    assert RationalQuadraticSpline() != RationalQuadraticSpline(bins=9)
+
+
+def test_densities():
+    with raises("StandardNormal: x: expected shape (*batch, 3), got (2,)"):
+        StandardNormal((3,)).log_prob(np.ones(2))
+    with raises("StandardNormal: got a condition, but takes none"):
+        StandardNormal((3,)).log_prob(np.ones(3), np.ones(2))
+    with raises("StandardNormal: expected the shape of a draw to be a tuple", "got 5"):
+        StandardNormal((3,)).sample(KEY, 5)
+    with raises("StandardNormal event_shape: expected a tuple of sizes", "got 'three'"):
+        StandardNormal("three")
+    with raises(
+        "Uniform: expected bounds that broadcast to the event (3,), got shapes (2,) and ()"
+    ):
+        Uniform((3,), [0.0, 0.0])
+    for low, high in ((1.0, 1.0), (2.0, 1.0), (-np.inf, 0.0), (0.0, np.nan)):
+        with raises("Uniform: expected finite bounds low < high, got"):
+            Uniform((3,), low, high)
+
+
+# --- Constructors ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(2.7,), (-1,), "ab", None])
+def test_event_shapes_that_are_none(shape):
+    with raises("Sigmoid event_shape: expected a tuple of sizes such as (4,)", f"got {shape!r}"):
+        Sigmoid(shape)
+
+
+@pytest.mark.parametrize("mask", [(True, False), (0, 1, 1), ((True, False, True),), True], ids=repr)
+def test_masks_that_do_not_fit(mask):
+    with raises("Coupling: expected a mask of booleans of the event's shape (3,)", "got"):
+        coupling(mask=mask)
+
+
+def test_masks_that_transform_nothing_or_are_traced():
+    with raises("Coupling: the mask transforms nothing; set it True somewhere"):
+        coupling(mask=(False, False, False))
+    with raises("Coupling: expected a static mask, got a traced array"):
+        jax.jit(lambda mask: coupling(mask=mask).forward(jnp.ones(3)))(jnp.array(MASK))
+
+
+def test_transformers():
+    names = "['additive', 'affine', 'rational_quadratic_spline']"
+    with raises(f"transformer: expected one of {names}", "got 'cubic'"):
+        coupling(transformer="cubic")
+    with raises("transformer: expected", "int lacks n_params, forward, inverse"):
+        coupling(transformer=3)
+
+
+def test_conditioners():
+    with raises("Coupling: expected conditioner to be callable, got int"):
+        coupling(conditioner=3)
+    with raises("Coupling: the default conditioner needs rngs, such as rngs=0"):
+        coupling(rngs=None)
+    with raises("Coupling: events of shape (2, 3) need a conditioner of their own"):
+        Coupling((2, 3), mask=np.ones((2, 3), bool), rngs=0)
+    wrong = coupling(conditioner=lambda u, condition: jnp.ones((5, 3)))
+    with raises("coupling: expected the conditioner to return", "(5, 4)", "got (5, 3)"):
+        wrong.forward(np.ones((5, 3)))
+
+
+def test_networks():
+    with raises("activation: expected one of", "got 'swish'"):
+        MLP(3, 4, activation="swish", rngs=0)
+    with raises("MLP: residual=True needs hidden layers of equal width, got hidden=(8, 4)"):
+        MLP(3, 4, hidden=(8, 4), residual=True, rngs=0)
+    for options in ({"in_size": -1}, {"out_size": 0}, {"hidden": (8, 0)}):
+        with raises("MLP: expected in_size >= 0, out_size >= 1", f"{next(iter(options))}="):
+            MLP(**{"in_size": 3, "out_size": 4, "rngs": 0} | options)
+    conditional = MLP(3, 4, condition_shape=(2,), rngs=0)
+    with raises("MLP: expected the condition's entries ['condition'], got []"):
+        conditional(jnp.ones(3))
+    with raises("MLP: expected the condition's entries [], got ['condition']"):
+        MLP(3, 4, rngs=0)(jnp.ones(3), jnp.ones(2))
+
+
+@pytest.mark.parametrize("rngs", ["seed", 0.5, True, None, np.ones(2), jax.random.split(KEY, 3)])
+def test_rngs(rngs):
+    with raises("rngs: expected an int, one JAX key or flax.nnx.Rngs, got", "for example rngs=0"):
+        as_key(rngs)
+    for build in (
+        lambda: Orthogonal((3,), rngs=rngs),
+        lambda: Stack(lambda key: coupling(rngs=key), 2, rngs=rngs),
+    ):
+        with raises("rngs: expected an int, one JAX key or flax.nnx.Rngs, got"):
+            build()
+
+
+@pytest.mark.parametrize(
+    "permutation",
+    [(0, 1), (0, 1, 1), (1, 2, 3), "sorted", (0.0, 1.0, 2.0), np.array([[0, 1, 2]]), ()],
+    ids=repr,
+)
+def test_permutations(permutation):
+    with raises('Permute: expected "random", "reverse" or the integers 0 to 2 in some order, got'):
+        Permute((3,), permutation)
+
+
+def test_random_permutations():
+    with raises("Permute: a random permutation needs rngs, for example rngs=0"):
+        Permute((3,))
+    with raises("Permute: expected leaving of length 3, got length 2"):
+        Permute((3,), leaving=(True, False), rngs=0)
+    assert Permute((3,), np.array([2, 0, 1])).order == (2, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "build", [ActNorm, lambda s: Permute(s, rngs=0), lambda s: Orthogonal(s, rngs=0)]
+)
+@pytest.mark.parametrize("shape", [(), {"a": (3,)}])
+def test_events_without_a_last_axis(build, shape):
+    with raises("expected an event with a last axis, got"):
+        build(shape)
+
+
+def test_bounds():
+    for low, high in ((1.0, 1.0), (2.0, 1.0), ([0, 0, 5], 3.0), (np.nan, 1.0)):
+        with raises("Unconstrain: expected low < high for every element, got"):
+            Unconstrain((3,), low, high)
+    with raises("Unconstrain: high: expected a shape that broadcasts to the event (3,), got (2,)"):
+        Unconstrain((3,), 0.0, [1.0, 2.0])
+
+
+def test_scales():
+    for scale in (0.0, -1.0, [1.0, 1.0, -1.0], np.nan):
+        with raises("Affine: expected positive scales, got"):
+            Affine((3,), scale=scale)
+    with raises("Affine: shift: expected a shape that broadcasts to the event (3,), got (2,)"):
+        Affine((3,), shift=[1.0, 2.0])
+
+
+def test_chains():
+    with raises("Chain: expected at least one bijector, got none"):
+        Chain([])
+    with raises("Chain: expected bijectors, got function at 1"):
+        Chain([Sigmoid((3,)), lambda x: x])
+    with raises("Chain: bijector 0 (Sigmoid) gives events of shape (3,)", "(Logit) expects (2,)"):
+        Chain([Sigmoid((3,)), Logit((2,))])
+    with raises("Chain: bijector 2 (Coupling) expects a condition of shape (1,)", "(2,)", "share"):
+        Chain([coupling(condition_shape=(2,)), Sigmoid((3,)), coupling(condition_shape=(1,))])
+
+
+def test_stacks():
+    with raises("Stack: expected depth >= 1, got 0"):
+        Stack(lambda key: Sigmoid((3,)), 0, rngs=0)
+    with raises("Stack: expected backprop to be one of ['remat', 'store'], got 'invert'"):
+        Stack(lambda key: Sigmoid((3,)), 2, rngs=0, backprop="invert")
+    with raises(
+        "Stack: expected a block that keeps the event's shape, but Halve maps (4,) to (2,)"
+    ):
+        Stack(lambda key: Halve(4), 2, rngs=0)
+    with raises("Stack: expected make_block to return a Bijector, got"):
+        Stack(lambda key: jax.random.normal(key), 2, rngs=0)
+
+
+def test_initialize():
+    with raises("initialize: expected a Flow or a Bijector, got list"):
+        initialize([ActNorm((3,))], np.ones((5, 3)))
+    with raises("ActNorm: x: expected shape (*batch, 3), got (5, 2)"):
+        initialize(ActNorm((3,)), np.ones((5, 2)))
+
+
+# --- Pure functions -------------------------------------------------------------------------------
+
+
+def test_soft_clamp():
+    for limit in (0.0, -1.0, np.nan):
+        with raises("soft_clamp: expected limit > 0, got"):
+            F.soft_clamp(jnp.ones(3), limit)
+
+
+def test_splines():
+    x, w, s = jnp.ones(3), jnp.ones((4, 3)), jnp.ones((3, 3))
+    for f in (F.rational_quadratic_spline_forward, F.rational_quadratic_spline_inverse):
+        for params in ((w.T, w.T, s.T), (w, w, w), (w, s, s), (w[:1], w[:1], s[:0]), (x, x, x)):
+            with raises("rational_quadratic_spline: expected widths and heights", "leading axis"):
+                f(x, *params, bound=3.0)
+        for bound in (0.0, -1.0):
+            with raises("rational_quadratic_spline: expected bound > 0, got"):
+                f(x, w, w, s, bound=bound)
