@@ -41,11 +41,11 @@ class Settings:
     """
 
     flow: str = "neural_spline_flow"
-    flow_options: dict[str, Any] = field(default_factory=lambda: {"depth": 6, "hidden": (128, 128)})
-    steps: int = 20_000
+    flow_options: dict[str, Any] = field(default_factory=lambda: {"depth": 8, "hidden": (128, 128)})
+    steps: int = 13_000
     batch_size: int = 512
-    learning_rate: float = 1e-3
-    y_noise: float = 0.003
+    learning_rate: float = 3e-3
+    y_noise: float = 0.004
     tolerance: float = 0.01
     observations: int = 100
     samples: int = 1000

@@ -106,7 +106,9 @@ class Stack(Bijector):
 
         total = zeros_log_det(x, self.event_shape) if with_log_det else None
         keys = None if key is None else jax.random.split(key, self.depth)
-        (x, total), _ = jax.lax.scan(step, (x, total), (self.block, keys), reverse=inverse)
+        (x, total), _ = jax.lax.scan(
+            step, (x, total), (self.block, keys), length=self.depth, reverse=inverse
+        )
         return x, total
 
     def _forward(
@@ -126,7 +128,7 @@ class Stack(Bijector):
             block, x = block._initialize(x, condition, invert=invert)
             return x, jax.tree.leaves(block)
 
-        x, leaves = jax.lax.scan(step, x, self.block, reverse=invert)
+        x, leaves = jax.lax.scan(step, x, self.block, length=self.depth, reverse=invert)
         new = nnx.clone(self)
         new.block = jax.tree.unflatten(treedef, jax.tree.map(jnp.asarray, leaves))
         return new, x

@@ -5,7 +5,9 @@ parameter axis leads. It holds options only, no arrays, and compares equal by it
 """
 
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jinn.functional.affine import (
@@ -175,6 +177,73 @@ class RationalQuadraticSpline:
 
     def _split(self, params: Array) -> tuple[Array, Array, Array]:
         return params[: self.bins], params[self.bins : 2 * self.bins], params[2 * self.bins :]
+
+
+@dataclass(frozen=True)
+class Composed:
+    """Transformers one after the other, `y = T_n(... T_1(x))`; their parameters in that order.
+
+    Args:
+        transformers: The parts, in the order of `forward`, at least one.
+
+    Raises:
+        ValueError: If there is no part, or one is no transformer.
+    """
+
+    transformers: tuple[Transformer, ...]
+
+    def __post_init__(self) -> None:
+        """Check the parts."""
+        if not self.transformers:
+            raise ValueError("Composed: expected at least one transformer, got none")
+        for transformer in self.transformers:
+            as_transformer(transformer)
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters an element."""
+        return sum(transformer.n_params for transformer in self.transformers)
+
+    def forward(
+        self, x: Float[Array, "*shape"], params: Float[Array, "n *shape"]
+    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        """Map values from data to latent.
+
+        Args:
+            x: Values, any shape.
+            params: The parts' parameters along the leading axis, shape `(n_params, *x.shape)`.
+
+        Returns:
+            The mapped values and each element's log-derivative.
+        """
+        total = jnp.zeros_like(x)
+        for transformer, part in self._split(params):
+            x, log_slope = transformer.forward(x, part)
+            total = total + log_slope
+        return x, total
+
+    def inverse(
+        self, y: Float[Array, "*shape"], params: Float[Array, "n *shape"]
+    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        """Map values from latent to data.
+
+        Args:
+            y: Values, any shape.
+            params: The parts' parameters along the leading axis, shape `(n_params, *y.shape)`.
+
+        Returns:
+            The mapped values and each element's log-derivative.
+        """
+        total = jnp.zeros_like(y)
+        for transformer, part in reversed(self._split(params)):
+            y, log_slope = transformer.inverse(y, part)
+            total = total + log_slope
+        return y, total
+
+    def _split(self, params: Array) -> list[tuple[Transformer, Array]]:
+        ends = list(accumulate(transformer.n_params for transformer in self.transformers))
+        parts = [params[start:end] for start, end in pairwise([0, *ends])]
+        return list(zip(self.transformers, parts, strict=True))
 
 
 _BY_NAME = {

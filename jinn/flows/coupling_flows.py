@@ -14,7 +14,7 @@ from jinn.bijectors.coupling import Coupling, half_mask
 from jinn.bijectors.orthogonal import Orthogonal
 from jinn.bijectors.permute import Permute
 from jinn.bijectors.stack import Backprop, Stack
-from jinn.bijectors.transformers import Affine, RationalQuadraticSpline, Transformer
+from jinn.bijectors.transformers import Affine, Composed, RationalQuadraticSpline, Transformer
 from jinn.distributions.standard_normal import StandardNormal
 from jinn.flows.flow import Flow
 
@@ -87,6 +87,7 @@ def neural_spline_flow(
     mixing: Mixing = "permute",
     bins: int = 8,
     bound: float = 5.0,
+    affine: bool = True,
     activation: str = "silu",
     backprop: Backprop = "store",
     param_dtype: jax.typing.DTypeLike = jnp.float32,
@@ -103,6 +104,8 @@ def neural_spline_flow(
         mixing: "permute" (fixed random), "orthogonal" (fixed random) or "learned_orthogonal".
         bins: Number of bins of each spline.
         bound: The splines act on [-bound, bound] and are the identity outside.
+        affine: Scale and shift every element, by the conditioner too, before its spline. A narrow
+            peak is then moved by one number, and the tails are affine. False is the paper's form.
         activation: Name of the conditioners' activation, see `jinn.networks.MLP`.
         backprop: "store" or "remat", see `jinn.bijectors.Stack`.
         param_dtype: Type of the parameters.
@@ -119,9 +122,10 @@ def neural_spline_flow(
         Neural Spline Flows (Durkan, Bekasov, Murray, Papamakarios, 2019),
         https://arxiv.org/abs/1906.04032
     """
+    spline = RationalQuadraticSpline(bins, bound)
     return _coupling_flow(
         "neural_spline_flow",
-        RationalQuadraticSpline(bins, bound),
+        Composed((Affine(), spline)) if affine else spline,
         event_dim,
         condition_dim=condition_dim,
         depth=depth,

@@ -1,0 +1,1 @@
+"""Speed, memory and compile time; each module runs with ``python -m benchmarks.NAME``."""
