@@ -2,17 +2,13 @@
 
 import argparse
 import json
-import os
-import platform
 import shlex
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jinn
+from experiments.record import environment
 from jinn.bijectors import Bijector, Chain, Coupling, Permute, Stack, half_mask
 from jinn.distributions import StandardNormal
 
@@ -40,8 +37,8 @@ class Settings:
     hidden: tuple[int, ...] = (256, 256)
     batch: int = 512
     depth: int = 32
-    stack_depths: tuple[int, int] = (8, 64)
-    chain_depths: tuple[int, int] = (8, 32)
+    stack_depths: tuple[int, ...] = (8, 32, 64)
+    chain_depths: tuple[int, ...] = (8, 32)
     rounds: int = 40
     steps: int = 3
     compile_rounds: int = 5
@@ -53,7 +50,7 @@ SMOKE = Settings(
     hidden=(16, 16),
     batch=32,
     depth=3,
-    stack_depths=(2, 6),
+    stack_depths=(2, 3, 6),
     chain_depths=(2, 3),
     rounds=3,
     compile_rounds=1,
@@ -181,7 +178,7 @@ def measure(settings: Settings, condition_dim: int, console: Console) -> dict[st
             result["temporary_bytes"].setdefault(name, {})[depth] = temporary
     for (name, depth), taken in times.items():
         result["compile_seconds"].setdefault(name, {})[depth] = statistics.median(taken)
-    few, many = (times["Stack", depth] for depth in settings.stack_depths)
+    few, *_, many = (times["Stack", depth] for depth in settings.stack_depths)
     result["compile_ratio"] = _summary([m / f for m, f in zip(many, few, strict=True)])
     return result
 
@@ -205,23 +202,23 @@ def make_table(settings: Settings, results: list[dict[str, Any]]) -> Table:
     depth = settings.depth
     for name in names:
         row(
-            f"ms a training step, {name}, depth {depth}",
+            f"step in ms, {name} of {depth}",
             lambda r, n=name: f"{1e3 * r['step_seconds'][n]:.1f}",
         )
-    row(f"  Stack / Chain; target {TARGETS['step_ratio']}", ratio("step_ratio"))
-    few, many = settings.stack_depths
+    row(f"  Stack / Chain, target {TARGETS['step_ratio']}", ratio("step_ratio"))
+    few, *_, many = settings.stack_depths
     cases = [(name, d) for name in names for d in getattr(settings, f"{name.lower()}_depths")]
     for name, d in cases:
         row(
-            f"s to compile, {name}, depth {d}",
+            f"compiling in s, {name} of {d}",
             lambda r, n=name, d=d: f"{r['compile_seconds'][n][d]:.2f}",
         )
-    row(f"  Stack of {many} / of {few}; target {TARGETS['compile_ratio']}", ratio("compile_ratio"))
+    row(f"  {many} / {few}, target {TARGETS['compile_ratio']}", ratio("compile_ratio"))
     for name, d in cases:
-        row(f"leaves, {name}, depth {d}", lambda r, n=name, d=d: str(r["leaves"][n][d]))
+        row(f"leaves, {name} of {d}", lambda r, n=name, d=d: str(r["leaves"][n][d]))
     for name, d in cases:
         row(
-            f"MB of temporaries, {name}, depth {d}",
+            f"temporaries in MB, {name} of {d}",
             lambda r, n=name, d=d: f"{r['temporary_bytes'][n][d] / 1e6:.1f}",
         )
     return table
@@ -262,34 +259,9 @@ def draw(path: Path, settings: Settings, results: list[dict[str, Any]]) -> None:
 
 
 def _summary(ratios: list[float]) -> dict[str, float]:
-    low, *_, high = statistics.quantiles(ratios, n=10) if len(ratios) > 1 else ratios * 2
+    pair = ratios if len(ratios) > 1 else ratios * 2
+    low, *_, high = statistics.quantiles(pair, n=10, method="inclusive")
     return {"median": statistics.median(ratios), "p10": low, "p90": high, "rounds": len(ratios)}
-
-
-def _environment() -> dict[str, Any]:
-    packages = {}
-    for package in ("jinn", "jax", "flax", "optax"):
-        try:
-            packages[package] = version(package)
-        except PackageNotFoundError:
-            packages[package] = None
-    try:
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
-        output = subprocess.run(
-            command, cwd=Path(__file__).parent, check=True, capture_output=True, text=True
-        )
-        commit = output.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = None
-    device = jax.devices()[0].device_kind
-    python = platform.python_version()
-    return {
-        **packages,
-        "python": python,
-        "device": device,
-        "cpus": os.cpu_count(),
-        "commit": commit,
-    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -311,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "settings": asdict(settings),
         "targets": TARGETS,
         "results": results,
-        "environment": _environment(),
+        "environment": environment(),
     }
     options.out.mkdir(parents=True, exist_ok=True)
     stem = "stack-smoke" if options.smoke else "stack"

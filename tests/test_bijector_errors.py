@@ -191,11 +191,11 @@ def test_options_of_the_named_flows(build):
 
 
 def test_options_of_transformers():
-    with raises("Affine transformer: expected clamp > 0, got 0"):
+    with raises("Affine transformer: expected a positive, finite clamp, got 0"):
         real_nvp(3, clamp=0.0, rngs=0)
     with raises("RationalQuadraticSpline: expected 2 <= bins < 1000, got 1"):
         neural_spline_flow(3, bins=1, rngs=0)
-    with raises("RationalQuadraticSpline: expected bound > 0, got -1"):
+    with raises("RationalQuadraticSpline: expected a positive, finite bound, got -1"):
         neural_spline_flow(3, bound=-1.0, rngs=0)
     assert AffineTransformer() == AffineTransformer(2.0)
     assert RationalQuadraticSpline() != RationalQuadraticSpline(bins=9)
@@ -247,6 +247,8 @@ def test_transformers():
         coupling(transformer="cubic")
     with raises("transformer: expected", "int lacks n_params, forward, inverse"):
         coupling(transformer=3)
+    with raises("transformer: expected an object, got the class Affine; write Affine()"):
+        coupling(transformer=AffineTransformer)
 
 
 def test_conditioners():
@@ -360,14 +362,18 @@ def test_initialize():
         initialize([ActNorm((3,))], np.ones((5, 3)))
     with raises("ActNorm: x: expected shape (*batch, 3), got (5, 2)"):
         initialize(ActNorm((3,)), np.ones((5, 2)))
+    with raises("initialize: expected rows of x, got shape (0, 3)"):
+        initialize(ActNorm((3,)), np.ones((0, 3)))
+    with raises("initialize: x has NaN or infinite values; remove or repair these rows"):
+        initialize(ActNorm((3,)), np.full((5, 3), np.nan))
 
 
 # --- Pure functions -------------------------------------------------------------------------------
 
 
 def test_soft_clamp():
-    for limit in (0.0, -1.0, np.nan):
-        with raises("soft_clamp: expected limit > 0, got"):
+    for limit in (0.0, -1.0, np.nan, np.inf):
+        with raises("soft_clamp: expected a positive, finite limit, got"):
             F.soft_clamp(jnp.ones(3), limit)
 
 
@@ -377,6 +383,6 @@ def test_splines():
         for params in ((w.T, w.T, s.T), (w, w, w), (w, s, s), (w[:1], w[:1], s[:0]), (x, x, x)):
             with raises("rational_quadratic_spline: expected widths and heights", "leading axis"):
                 f(x, *params, bound=3.0)
-        for bound in (0.0, -1.0):
-            with raises("rational_quadratic_spline: expected bound > 0, got"):
+        for bound in (0.0, -1.0, np.inf):
+            with raises("rational_quadratic_spline: expected a positive, finite bound, got"):
                 f(x, w, w, s, bound=bound)

@@ -58,9 +58,13 @@ def test_data_that_cannot_be_used(data: Any, text: str) -> None:
 
 def test_unrepaired_validation_data() -> None:
     check("x of the validation data has NaN", X, validation=spoiled(X, 1))
-    check("x of the simulated validation data has NaN", lambda key, n: jnp.full((n, 2), jnp.nan))
+    check(
+        "x of the simulated validation data has NaN",
+        lambda key, n: jnp.nan * jax.random.normal(key, (n, 2)),
+    )
 
 
+@pytest.mark.filterwarnings("ignore:.*does not use its key")
 @pytest.mark.parametrize(
     ("flow", "data", "text"),
     [
@@ -93,7 +97,7 @@ def test_batches_larger_than_the_data() -> None:
           "most 20", X, batch_size=21, validation=None)  # fmt: skip
     check("batch_size=20 is larger than the 19 rows of training data (20 rows, 1 held out for "
           "validation); pass a batch_size of at most 19", X, batch_size=20)  # fmt: skip
-    check("batch_size=4 is larger than the -5 rows of training data (20 rows, 25 held out for "
+    check("batch_size=4 is larger than the 0 rows of training data (20 rows, 25 held out for "
           "validation); hold fewer rows out", X, validation=25)  # fmt: skip
 
 
@@ -136,6 +140,20 @@ def test_simulators_that_do_not_return_rows() -> None:
     check("simulate(key, n) was asked for n=4 rows and returned none", lambda key, n: None)
 
 
+def test_simulators_that_jax_cannot_trace_or_that_are_frozen() -> None:
+    check("JAX cannot trace simulate(key, n): a simulator runs inside the compiled step",
+          lambda key, n: jnp.asarray(np.asarray(jax.random.normal(key, (n, 2)))))  # fmt: skip
+    with pytest.warns(UserWarning, match="does not use its key, so all batches are the same"):
+        fit(KEY, PLAIN, lambda key, n: jnp.ones((n, 2)), steps=1, batch_size=4, progress=False)
+
+
+def test_an_optimizer_that_is_none_and_a_batch_that_cannot_initialise() -> None:
+    check("expected optimizer to be an optax transformation", X, optimizer="adam")
+    flow = real_nvp(2, depth=1, hidden=(4,), rngs=0)
+    check("call flow = jinn.initialize(flow, x, condition) first", {"x": X, "weights": X[:, 0]},
+          flow=flow, loss=lambda flow, batch, key: (-flow.log_prob(batch["x"]).mean(), {}))  # fmt: skip
+
+
 def test_losses_that_do_not_keep_the_contract() -> None:
     def with_result(result: Any) -> Any:
         return lambda flow, batch, key: result
@@ -158,7 +176,7 @@ def test_a_key_that_is_no_key() -> None:
 
 def test_divergence_says_what_to_try_and_carries_the_result() -> None:
     def nothing_finite(key: jax.Array, n: int) -> jax.Array:
-        return jnp.full((n, 1), jnp.nan)
+        return jnp.nan * jax.random.normal(key, (n, 1))
 
     model = {"p": jnp.ones(())}
     with pytest.raises(TrainingDiverged) as caught:

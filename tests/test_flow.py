@@ -116,10 +116,14 @@ def test_no_samples():
 def test_samples_come_with_their_own_log_prob(name, condition_dim):
     flow = build(name, 3, condition_dim=condition_dim)
     condition = random(4, 2) if condition_dim else None
-    x, log_prob = jax.jit(flow.sample_and_log_prob, static_argnums=1)(KEY, (50,), condition)
-    again = jax.jit(flow.log_prob)(x, condition)
+
+    @jax.jit
+    def draw(condition):
+        x, log_prob = flow.sample_and_log_prob(KEY, (50,), condition)
+        return x, log_prob, flow.sample(KEY, (50,), condition), flow.log_prob(x, condition)
+
+    x, log_prob, same, again = draw(condition)
     np.testing.assert_allclose(log_prob, again, rtol=1e-4, atol=1e-3)
-    same = jax.jit(flow.sample, static_argnums=1)(KEY, (50,), condition)
     np.testing.assert_allclose(x, same, rtol=1e-5, atol=1e-5)
 
 
@@ -139,7 +143,7 @@ def test_samples_follow_the_density():
 
 @pytest.mark.parametrize(
     ("shape", "conditions"),
-    [((48,), None), ((50,), None), ((7, 9), (2,)), ((5,), (40,)), ((50,), ()), ((5, 2), (2, 3))],
+    [((48,), None), ((50,), ()), ((7, 9), (2,)), ((5,), (4, 10))],
 )
 def test_chunks_change_nothing(shape, conditions, monkeypatch):
     """Chunks that fit, that leave a rest, and that are smaller than one draw a condition."""

@@ -128,7 +128,7 @@ def values_with_finite_gradients(f, x):
 def test_logit_is_finite_at_its_edges_and_has_no_density_beyond():
     p = jnp.array([-1e4, -0.5, 0.0, 1e-45, 1.0, 1.5, 1e4])
     y, log_slopes = values_with_finite_gradients(F.logit_forward, p)
-    assert np.isfinite(y).all() and np.all(np.diff(y) >= 0) and y[0] < -80 and y[-1] > 15
+    assert np.isfinite(y).all() and np.all(np.diff(y) >= 0) and y[0] < -70 and y[-1] > 15
     inside = np.array([False, False, True, True, True, False, False])
     assert np.isfinite(log_slopes[inside]).all()
     np.testing.assert_array_equal(log_slopes[~inside], -INF)
@@ -239,12 +239,14 @@ def test_actnorm_statistics_standardise(batch):
     np.testing.assert_array_equal(back_log_slopes, -log_slopes)
 
 
-@pytest.mark.parametrize("rows", [1, 64, 100_000])
+@pytest.mark.parametrize("rows", [1, 64, 1000, 100_000])
 def test_actnorm_statistics_centre_constant_channels(rows):
-    values = jnp.array([0.0, 0.1, 3.3, -1000.1, 1e4])
-    shift, log_scale = F.actnorm_statistics(jnp.broadcast_to(values, (rows, 5)))
+    values = np.concatenate([[0.0, 0.1, -1000.1, 9999.9], np.random.default_rng(0).normal(size=60)])
+    values = jnp.asarray(10 * values, jnp.float32)
+    x = jnp.broadcast_to(values, (rows, 64))
+    shift, log_scale = F.actnorm_statistics(x)
     np.testing.assert_array_equal(log_scale, 0.0)
-    np.testing.assert_allclose(shift, -values, rtol=1e-5)
+    np.testing.assert_allclose(shift, -values, rtol=1e-6)
 
 
 def test_narrow_types_have_wide_log_determinants():

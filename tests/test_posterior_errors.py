@@ -59,7 +59,7 @@ def test_unknown_method():
 
 
 def test_data_that_are_no_pair():
-    with pytest.raises(ValueError, match=r"expected \(x, y\)"):
+    with pytest.raises(ValueError, match=r"expected training data \(x, y\)"):
         fit(X)
 
 

@@ -57,7 +57,9 @@ class Settings:
 
 PRESETS = {
     "neural_spline_flow": Settings(),
-    "real_nvp": Settings(flow="real_nvp", flow_options={"depth": 12, "hidden": (128, 128)}),
+    "real_nvp": Settings(
+        flow="real_nvp", flow_options={"depth": 12, "hidden": (128, 128)}, steps=8_000
+    ),
 }
 
 

@@ -1,14 +1,10 @@
 """The results as a table to read and as JSON to keep."""
 
 import json
-import platform
-import subprocess
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from rich import box
 from rich.console import Group
@@ -16,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.kinematics.experiment import Outcome, Settings
+from experiments.record import environment
 
 METRICS = ("Err_post", "Err_post biased", "Err_resim")
 PAPER = """Kruse et al. 2021, Table 1, https://arxiv.org/abs/2101.10763
@@ -111,14 +108,7 @@ def save_json(path: Path, outcome: Outcome, settings: Settings, command: str) ->
         "published": [
             {"method": method, "source": source, **values} for method, values, source in PUBLISHED
         ],
-        "environment": {
-            "jinn": _version("jinn"),
-            "jax": _version("jax"),
-            "flax": _version("flax"),
-            "python": platform.python_version(),
-            "device": jax.devices()[0].device_kind,
-            "commit": _commit(),
-        },
+        "environment": environment(),
         "calibration_curve": outcome.calibration,
         "per_observation": {"y": outcome.y, **outcome.errors},
     }
@@ -142,22 +132,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The checkout's commit, with a mark where files differ from it; None without git."""
-    try:
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
-        here = Path(__file__).parent
-        return subprocess.run(
-            command, cwd=here, check=True, capture_output=True, text=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.base import Bijector, InitializedFlag, sum_over_event
+from jinn.bijectors.base import Bijector, InitializedFlag, apply_elementwise
 from jinn.functional.normalization import actnorm_forward, actnorm_inverse, actnorm_statistics
 
 
@@ -45,20 +45,15 @@ class ActNorm(Bijector):
         self.log_scale = nnx.Param(jnp.zeros((channels,), param_dtype))
         self.initialized = InitializedFlag(jnp.zeros((), param_dtype))
 
-    def _parameters(self, x: Array) -> tuple[Array, Array]:
-        return self.shift[...].astype(x.dtype), self.log_scale[...].astype(x.dtype)
-
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        y, log_slopes = actnorm_forward(x, *self._parameters(x))
-        return y, sum_over_event(log_slopes, self.event_shape)
+        return apply_elementwise(actnorm_forward, x, self.event_shape, self.shift, self.log_scale)
 
     def _inverse(
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        x, log_slopes = actnorm_inverse(y, *self._parameters(y))
-        return x, sum_over_event(log_slopes, self.event_shape)
+        return apply_elementwise(actnorm_inverse, y, self.event_shape, self.shift, self.log_scale)
 
     def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple[Bijector, Any]:
         shift, log_scale = actnorm_statistics(x)

@@ -11,6 +11,7 @@
 """
 
 import abc
+from collections.abc import Callable
 from typing import Any, Literal, cast, final
 
 import jax
@@ -243,7 +244,7 @@ def check_condition(
         condition: An array, a dict of arrays, or None.
         shape: The declared shape of one condition, or None where none is taken.
         name: What to call the thing in an error.
-        dtype: The floating type to convert integers and narrower floats to.
+        dtype: The floating type to widen narrower ones to, or None.
 
     Returns:
         The condition as arrays, or None.
@@ -338,15 +339,26 @@ def zeros_log_det(x: Any, event_shape: Shape) -> Array:
     return jnp.zeros(batch_shape(x, event_shape), dtype)
 
 
-def sum_over_event(values: Array, event_shape: tuple[int, ...]) -> Array:
-    """Sum log-derivatives over the axes of the event, in float32 or wider.
+def apply_elementwise(
+    function: Callable[..., tuple[Array, Array]],
+    x: Array,
+    event_shape: tuple[int, ...],
+    *parameters: nnx.Variable,
+) -> tuple[Array, Array]:
+    """Apply an element-wise function of `jinn.functional` and sum its log-derivatives.
 
     Args:
-        values: One value an element, `(*batch, *event_shape)`.
+        function: From values and parameters to values and one log-derivative an element.
+        x: Events `(*batch, *event_shape)`.
         event_shape: Shape of one event.
+        *parameters: Variables whose shapes broadcast against the event; read in x's type, buffers
+            without gradient.
 
     Returns:
-        The sums, `(*batch,)`.
+        The mapped events, and the log-determinant `(*batch,)`, float32 or wider.
     """
-    axes = tuple(range(values.ndim - len(event_shape), values.ndim))
-    return jnp.sum(values, axes, dtype=jnp.promote_types(values.dtype, jnp.float32))
+    arrays = (constant(v) if isinstance(v, Buffer) else v[...] for v in parameters)
+    aligned = (a.astype(x.dtype).reshape(*[1] * (x.ndim - a.ndim), *a.shape) for a in arrays)
+    y, log_slopes = function(x, *aligned)
+    axes = tuple(range(x.ndim - len(event_shape), x.ndim))
+    return y, jnp.sum(log_slopes, axes, dtype=jnp.promote_types(x.dtype, jnp.float32))

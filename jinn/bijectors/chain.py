@@ -33,7 +33,7 @@ class Chain(Bijector):
 
     def __init__(self, bijectors: Sequence[Bijector]) -> None:
         """See the class."""
-        members = tuple(bijectors)
+        members = (bijectors,) if isinstance(bijectors, Bijector) else tuple(bijectors)
         if not members:
             raise ValueError("Chain: expected at least one bijector, got none")
         for i, member in enumerate(members):
@@ -115,10 +115,18 @@ class Invert(Bijector):
 
     Args:
         bijector: The bijector to swap.
+
+    Raises:
+        ValueError: If it is no bijector.
     """
 
     def __init__(self, bijector: Bijector) -> None:
         """See the class."""
+        if not isinstance(bijector, Bijector):
+            raise ValueError(
+                f"Invert: expected a Bijector, got {type(bijector).__name__}; "
+                "of a flow, invert flow.bijector"
+            )
         self._declare(
             bijector.event_shape_out,
             event_shape_out=bijector.event_shape,

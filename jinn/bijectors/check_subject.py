@@ -87,6 +87,7 @@ class Subject:
         condition: `ROWS` conditions, or None.
         extreme_x: `ROWS` events for law 6.
         extreme_z: `ROWS` latent events for law 6.
+        fixed_range: Whether the caller gave the bounds of extreme_x, and those of extreme_z.
         unit: Allowed round-off of a number of size 1.
         traces: How often the program was traced.
     """
@@ -97,6 +98,7 @@ class Subject:
     condition: Any
     extreme_x: Any
     extreme_z: Any
+    fixed_range: tuple[bool, bool]
     unit: float
     traces: int = field(default=0, init=False)
 

@@ -11,7 +11,7 @@ from jax.core import Tracer
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector
-from jinn.bijectors.shapes import Shape
+from jinn.bijectors.shapes import Shape, insert_axes
 from jinn.bijectors.transformers import Transformer, as_transformer
 from jinn.functional.coupling import coupling_forward, coupling_inverse, coupling_sizes
 from jinn.networks.mlp import MLP
@@ -32,7 +32,8 @@ class Coupling(Bijector):
             n_params * n_t)`: all elements' first parameter, then all elements' second, and so
             on. With a mask that differs between spatial positions it sees the whole event, zero
             where it is transformed, and serves all channels; see
-            `jinn.functional.coupling_forward`.
+            `jinn.functional.coupling_forward`. An `MLP` given for an image sees each pixel by
+            itself, with the same condition at all.
         transformer: "additive", "affine" or "rational_quadratic_spline", or an object with
             `n_params`, `forward(x, params)`, `inverse(y, params)` and parameters on the leading
             axis; see `jinn.bijectors.transformers`.
@@ -60,7 +61,7 @@ class Coupling(Bijector):
         conditioner: Conditioner | None = None,
         transformer: str | Transformer = "affine",
         condition_shape: Shape | None = None,
-        hidden: Sequence[int] = (128, 128),
+        hidden: Sequence[int] | int = (128, 128),
         activation: str = "silu",
         param_dtype: jax.typing.DTypeLike = jnp.float32,
         dtype: jax.typing.DTypeLike | None = None,
@@ -100,16 +101,23 @@ class Coupling(Bijector):
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        return coupling_forward(
-            x, lambda u: self.conditioner(u, condition), self.transformer, mask=self.mask
-        )
+        return coupling_forward(x, self._network(condition), self.transformer, mask=self.mask)
 
     def _inverse(
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        return coupling_inverse(
-            y, lambda u: self.conditioner(u, condition), self.transformer, mask=self.mask
-        )
+        return coupling_inverse(y, self._network(condition), self.transformer, mask=self.mask)
+
+    def _network(self, condition: Any) -> Callable[[Any], Any]:
+        """The conditioner as a function of the untouched elements alone.
+
+        An `MLP` sees each pixel of an image by itself, so its condition gets axes of size 1 where
+        the pixels are.
+        """
+        spatial = len(self.event_shape) - 1
+        if spatial and condition is not None and isinstance(self.conditioner, MLP):
+            condition = insert_axes(condition, self.condition_shape, spatial)
+        return lambda u: self.conditioner(u, condition)
 
 
 def half_mask(n: int) -> tuple[bool, ...]:

@@ -9,7 +9,7 @@ from flax import nnx
 from jax.core import Tracer
 from jaxtyping import Array
 
-from jinn.bijectors.base import Bijector, Buffer, constant, sum_over_event
+from jinn.bijectors.base import Bijector, Buffer, apply_elementwise
 from jinn.functional.affine import affine_forward, affine_inverse
 from jinn.functional.elementwise import (
     sigmoid_forward,
@@ -52,23 +52,15 @@ class Affine(Bijector):
         variable = nnx.Param if learned else Buffer
         self.shift, self.log_scale = variable(shift), variable(jnp.log(scale))
 
-    def _parameters(self, x: Array) -> tuple[Array, Array]:
-        pair = (self.shift, self.log_scale)
-        arrays = (constant(v) if isinstance(v, Buffer) else v[...] for v in pair)
-        shift, log_scale = (_as_rank(array.astype(x.dtype), x.ndim) for array in arrays)
-        return shift, log_scale
-
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        y, log_slopes = affine_forward(x, *self._parameters(x))
-        return y, sum_over_event(log_slopes, self.event_shape)
+        return apply_elementwise(affine_forward, x, self.event_shape, self.shift, self.log_scale)
 
     def _inverse(
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        x, log_slopes = affine_inverse(y, *self._parameters(y))
-        return x, sum_over_event(log_slopes, self.event_shape)
+        return apply_elementwise(affine_inverse, y, self.event_shape, self.shift, self.log_scale)
 
 
 class Sigmoid(Bijector):
@@ -89,14 +81,12 @@ class Sigmoid(Bijector):
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        y, log_slopes = sigmoid_forward(x)
-        return y, sum_over_event(log_slopes, self.event_shape)
+        return apply_elementwise(sigmoid_forward, x, self.event_shape)
 
     def _inverse(
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        x, log_slopes = sigmoid_inverse(y)
-        return x, sum_over_event(log_slopes, self.event_shape)
+        return apply_elementwise(sigmoid_inverse, y, self.event_shape)
 
 
 class Logit(Bijector):
@@ -117,14 +107,12 @@ class Logit(Bijector):
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        y, log_slopes = sigmoid_inverse(x)
-        return y, sum_over_event(log_slopes, self.event_shape)
+        return apply_elementwise(sigmoid_inverse, x, self.event_shape)
 
     def _inverse(
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        x, log_slopes = sigmoid_forward(y)
-        return x, sum_over_event(log_slopes, self.event_shape)
+        return apply_elementwise(sigmoid_forward, y, self.event_shape)
 
 
 class Unconstrain(Bijector):
@@ -155,21 +143,15 @@ class Unconstrain(Bijector):
                 f"Unconstrain: expected low < high for every element, got {low} and {high}"
             )
 
-    def _bounds(self, x: Array) -> tuple[Array, Array]:
-        low, high = (_as_rank(constant(b).astype(x.dtype), x.ndim) for b in (self.low, self.high))
-        return low, high
-
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        y, log_slopes = unconstrain_forward(x, *self._bounds(x))
-        return y, sum_over_event(log_slopes, self.event_shape)
+        return apply_elementwise(unconstrain_forward, x, self.event_shape, self.low, self.high)
 
     def _inverse(
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        x, log_slopes = unconstrain_inverse(y, *self._bounds(y))
-        return x, sum_over_event(log_slopes, self.event_shape)
+        return apply_elementwise(unconstrain_inverse, y, self.event_shape, self.low, self.high)
 
 
 def _fit(value: Any, event_shape: tuple[int, ...], name: str, dtype: jax.typing.DTypeLike) -> Array:
@@ -182,7 +164,3 @@ def _fit(value: Any, event_shape: tuple[int, ...], name: str, dtype: jax.typing.
             f"{name}: expected a shape that broadcasts to the event {event_shape}, "
             f"got {array.shape}"
         ) from None
-
-
-def _as_rank(array: Array, rank: int) -> Array:
-    return array.reshape(*[1] * (rank - array.ndim), *array.shape)

@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 import jax
 from flax import nnx
+from jax.core import Tracer
 
 from jinn.bijectors.base import Bijector, InitializedFlag
 
@@ -27,7 +28,8 @@ def trainable(module: Module) -> Module:
     def mark(node: Any) -> Any:
         if isinstance(node, nnx.Variable):
             return jax.tree.map(lambda _: isinstance(node, nnx.Param), node)
-        return jax.numpy.issubdtype(jax.numpy.result_type(node), jax.numpy.inexact)
+        dtype = getattr(node, "dtype", None)  # a conditioner's leaf may be a function
+        return dtype is not None and bool(jax.numpy.issubdtype(dtype, jax.numpy.inexact))
 
     return jax.tree.map(mark, module, is_leaf=lambda node: isinstance(node, nnx.Variable))
 
@@ -63,18 +65,31 @@ def initialize(flow: Module, x: Any, condition: Any = None) -> Module:
         The flow with its ActNorms set so that their outputs have mean 0 and variance 1.
 
     Raises:
-        ValueError: If a shape is wrong, or a condition is missing or unexpected.
+        ValueError: If a shape is wrong, a condition is missing or unexpected, or (outside of
+            jit) the data are empty or not finite.
     """
     bijector: Any = flow if isinstance(flow, Bijector) else getattr(flow, "bijector", None)
     if not isinstance(bijector, Bijector):
         raise ValueError(f"initialize: expected a Flow or a Bijector, got {type(flow).__name__}")
     x, condition = bijector._check(x, condition, bijector.event_shape, "x")
+    _check_data(x, condition)
     new: Any = bijector._initialize(x, condition, invert=False)[0]
     if isinstance(flow, Bijector):
         return new
     copy: Any = nnx.clone(flow)
     copy.bijector = new
     return copy
+
+
+def _check_data(x: Any, condition: Any) -> None:
+    for name, leaves in (("x", jax.tree.leaves(x)), ("condition", jax.tree.leaves(condition))):
+        for leaf in leaves:
+            if leaf.size == 0:
+                raise ValueError(f"initialize: expected rows of {name}, got shape {leaf.shape}")
+            if not isinstance(leaf, Tracer) and not bool(jax.numpy.isfinite(leaf).all()):
+                raise ValueError(
+                    f"initialize: {name} has NaN or infinite values; remove or repair these rows"
+                )
 
 
 def refresh(flow: Module) -> Module:

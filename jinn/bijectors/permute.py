@@ -93,9 +93,10 @@ def _sort_keys(n: int, leaving: Sequence[bool] | None, rngs: Any) -> Array:
     if rngs is None:
         raise ValueError("Permute: a random permutation needs rngs, for example rngs=0")
     keys = jax.random.uniform(as_key(rngs), (n,))
-    if leaving is None:
-        return keys
-    if len(leaving) != n:
-        raise ValueError(f"Permute: expected leaving of length {n}, got length {len(leaving)}")
-    head_start = 1.0 if n <= 3 else 0.5
-    return keys - head_start * jnp.array(leaving, keys.dtype)
+    if leaving is not None:
+        if len(leaving) != n:
+            raise ValueError(f"Permute: expected leaving of length {n}, got length {len(leaving)}")
+        head_start = 1.0 if n <= 3 else 0.5
+        keys = keys - head_start * jnp.array(leaving, keys.dtype)
+    ranks = jnp.argsort(jnp.argsort(keys))  # whole numbers survive a cast to a narrow type
+    return ranks.astype(keys.dtype)

@@ -59,7 +59,8 @@ def as_event(
         value: An array-like, or a dict of them where the shape is a dict.
         shape: Shape of one event or condition.
         name: What to call it in an error.
-        dtype: Floating type to convert to; None keeps floating types and makes others the default.
+        dtype: Floating type to widen narrower ones to, or None. Types that are not floating
+            become the default one.
 
     Returns:
         An array, or a dict of arrays whose leading batch axes broadcast.
@@ -94,10 +95,10 @@ def _as_array(
     array = jnp.asarray(value)
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise ValueError(f"{name}: expected real numbers, got {array.dtype}")
-    if dtype is not None:
-        array = array.astype(dtype)
-    elif not jnp.issubdtype(array.dtype, jnp.floating):
+    if not jnp.issubdtype(array.dtype, jnp.floating):
         array = array.astype(jnp.result_type(float))
+    if dtype is not None:
+        array = array.astype(jnp.promote_types(array.dtype, dtype))
     if array.ndim < len(shape) or array.shape[array.ndim - len(shape) :] != shape:
         raise ValueError(
             f"{name}: expected shape {batched(shape)}, got {array.shape}; "
@@ -167,6 +168,23 @@ def check_sample_shape(shape: Any, name: str) -> None:
         raise ValueError(
             f"{name}: expected the shape of a draw to be a tuple such as (1000,), got {shape!r}"
         )
+
+
+def insert_axes(event: Any, shape: Shape | None, count: int) -> Any:
+    """Insert axes of size 1 between the batch and the event.
+
+    Args:
+        event: Checked events or conditions.
+        shape: Shape of one of them.
+        count: Number of axes.
+
+    Returns:
+        Arrays of shape `(*batch, *[1] * count, *shape)`.
+    """
+    if isinstance(shape, dict):
+        return {key: insert_axes(event[key], shape[key], count) for key in shape}
+    end = event.ndim - len(shape or ())
+    return event.reshape(*event.shape[:end], *[1] * count, *event.shape[end:])
 
 
 def event_dtype(event: Any) -> jnp.dtype:

@@ -85,7 +85,16 @@ class Stack(Bijector):
 
         Returns:
             A bijector with that block's parameters.
+
+        Raises:
+            IndexError: If there is no such block.
+            ValueError: If the index is a slice.
         """
+        if isinstance(index, slice):
+            raise ValueError(
+                "Stack: expected an integer index, got a slice; "
+                "Chain([stack[i] for i in range(...)]) makes a chain of some blocks"
+            )
         if not -self.depth <= index < self.depth:
             raise IndexError(f"Stack: index {index} is out of range for {self.depth} blocks")
         return jax.tree.map(lambda leaf: leaf[index], self.block)
@@ -106,6 +115,7 @@ class Stack(Bijector):
 
         total = zeros_log_det(x, self.event_shape) if with_log_det else None
         keys = None if key is None else jax.random.split(key, self.depth)
+        x, total = _varying_like((x, total), (x, condition, self.block, keys))
         (x, total), _ = jax.lax.scan(
             step, (x, total), (self.block, keys), length=self.depth, reverse=inverse
         )
@@ -132,3 +142,21 @@ class Stack(Bijector):
         new = nnx.clone(self)
         new.block = jax.tree.unflatten(treedef, jax.tree.map(jnp.asarray, leaves))
         return new, x
+
+
+def _varying_like(carry: Any, operands: Any) -> Any:
+    """Under `jax.shard_map`, mark the carry of a scan as varying over all mesh axes it will meet.
+
+    A scan wants its carry to have one type throughout; elsewhere this is the identity.
+    """
+
+    def varying(leaf: Array) -> frozenset[str]:
+        return jax.typeof(leaf).manual_axis_type.varying
+
+    axes = frozenset().union(*map(varying, jax.tree.leaves(operands)))
+
+    def mark(leaf: Array) -> Array:
+        missing = tuple(sorted(axes - varying(leaf)))
+        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(mark, carry)

@@ -4,6 +4,7 @@ A transformer maps values of any shape with parameters of shape `(n_params, *val
 parameter axis leads. It holds options only, no arrays, and compares equal by its options.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -71,15 +72,17 @@ class Affine:
         clamp: Bound of the log-scale, positive.
 
     Raises:
-        ValueError: If clamp is not positive.
+        ValueError: If clamp is not positive and finite.
     """
 
     clamp: float = 2.0
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if not self.clamp > 0:
-            raise ValueError(f"Affine transformer: expected clamp > 0, got {self.clamp}")
+        if not 0 < self.clamp < math.inf:
+            raise ValueError(
+                f"Affine transformer: expected a positive, finite clamp, got {self.clamp}"
+            )
 
     @property
     def n_params(self) -> int:
@@ -139,8 +142,10 @@ class RationalQuadraticSpline:
             raise ValueError(
                 f"RationalQuadraticSpline: expected 2 <= bins < {1 / MIN_BIN:.0f}, got {self.bins}"
             )
-        if not self.bound > 0:
-            raise ValueError(f"RationalQuadraticSpline: expected bound > 0, got {self.bound}")
+        if not 0 < self.bound < math.inf:
+            raise ValueError(
+                f"RationalQuadraticSpline: expected a positive, finite bound, got {self.bound}"
+            )
 
     @property
     def n_params(self) -> int:
@@ -272,6 +277,11 @@ def as_transformer(transformer: str | Transformer) -> Transformer:
                 f"transformer: expected one of {sorted(_BY_NAME)} or an object, got {transformer!r}"
             )
         return _BY_NAME[transformer]()
+    if isinstance(transformer, type):
+        raise ValueError(
+            f"transformer: expected an object, got the class {transformer.__name__}; "
+            f"write {transformer.__name__}()"
+        )
     missing = [
         name for name in ("n_params", "forward", "inverse") if not hasattr(transformer, name)
     ]

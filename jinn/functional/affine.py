@@ -1,5 +1,7 @@
 """Additive and affine maps of single elements, and the law that bounds their log-scales."""
 
+import math
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -11,16 +13,16 @@ def soft_clamp(s: Float[Array, "*shape"], limit: float) -> Float[Array, "*shape"
 
     Args:
         s: Log-scales, any shape.
-        limit: The bound, a positive number.
+        limit: The bound, positive and finite.
 
     Returns:
         The bounded log-scales, in the shape of `s`.
 
     Raises:
-        ValueError: If `limit` is not positive.
+        ValueError: If `limit` is not positive and finite.
     """
-    if not limit > 0:
-        raise ValueError(f"soft_clamp: expected limit > 0, got {limit}; use no clamp instead of 0")
+    if not 0 < limit < math.inf:
+        raise ValueError(f"soft_clamp: expected a positive, finite limit, got {limit}")
     return limit * jnp.tanh(s / limit)
 
 

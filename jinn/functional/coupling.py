@@ -173,13 +173,17 @@ def _parameters(raw: Array, values: Array, n_params: int) -> Array:
             f"coupling: expected the conditioner to return shape {expected} "
             f"({n_params} parameters for each of {n} transformed elements), got {raw.shape}"
         ) from None
-    return jnp.moveaxis(raw, -1, 0).reshape(n_params, n, *raw.shape[:-1]).astype(values.dtype)
+    params = jnp.moveaxis(raw, -1, 0).reshape(n_params, n, *raw.shape[:-1])
+    return params.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
 def _transformed(transform: Callable, x: Array, params: Array) -> tuple[Array, Array]:
-    """Apply the transformer with the elements leading, as the parameters come from the network."""
-    y, log_slopes = transform(jnp.moveaxis(x, -1, 0), params)
-    return jnp.moveaxis(y, 0, -1), jnp.moveaxis(log_slopes, 0, -1)
+    """Apply the transformer with the elements leading, as the parameters come from the network.
+
+    It computes in float32 or wider, and the values are given back in the type of x.
+    """
+    y, log_slopes = transform(jnp.moveaxis(x, -1, 0).astype(params.dtype), params)
+    return jnp.moveaxis(y, 0, -1).astype(x.dtype), jnp.moveaxis(log_slopes, 0, -1)
 
 
 def _select(x: Array, indices: np.ndarray) -> Array:

@@ -5,10 +5,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def _interior(p: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Move probabilities at or beyond 0 and 1 to the nearest values with a finite logit."""
-    info = jnp.finfo(p.dtype)
-    return jnp.clip(p, info.tiny, 1 - info.epsneg)
+def _smallest(dtype: jnp.dtype) -> float:
+    """The closest to 0 that a logarithm is taken of; leaves room for 1 / p times a gradient."""
+    info = jnp.finfo(dtype)
+    return float(info.tiny / info.eps)
+
+
+def _clamp(low: float, x: Float[Array, "*shape"], high: float) -> Float[Array, "*shape"]:
+    """Clip so that not even an infinite gradient gets through where x is clipped."""
+    return jax.lax.clamp(jnp.asarray(low, x.dtype), x, jnp.asarray(high, x.dtype))
 
 
 def sigmoid_forward(
@@ -33,14 +38,14 @@ def sigmoid_inverse(
     """Undo `sigmoid_forward`, `x = log(y) - log(1 - y)`.
 
     Args:
-        y: Values in [0, 1], any shape. 0 and 1 are taken as the closest numbers inside, so that
-            the result is finite; so are values beyond them.
+        y: Values in [0, 1], any shape. Those within tiny / eps of 0 (1e-31 in float32) or eps of
+            1 are taken as that far inside, so that the result is finite; so are values beyond.
 
     Returns:
         `x` and the log-derivative `-log(y) - log(1 - y)` of each element, -inf where y is outside
         [0, 1], where no density is.
     """
-    p = _interior(y)
+    p = _clamp(_smallest(y.dtype), y, 1 - float(jnp.finfo(y.dtype).epsneg))
     log_p, log_q = jnp.log(p), jnp.log1p(-p)
     return log_p - log_q, jnp.where((y < 0) | (y > 1), -jnp.inf, -log_p - log_q)
 
@@ -112,9 +117,8 @@ def unconstrain_forward(
     two_sided, two_sided_log = sigmoid_inverse(jnp.where(both, (x - low) / width, 0.5))
     distance = jnp.where(has_low, x - low, high - x)
     one_sided = has_low ^ has_high
-    log_distance = jnp.log(
-        jnp.maximum(jnp.where(one_sided, distance, 1.0), jnp.finfo(distance.dtype).tiny)
-    )
+    safe_distance = jnp.where(one_sided, distance, 1.0)
+    log_distance = jnp.log(_clamp(_smallest(distance.dtype), safe_distance, jnp.inf))
     sign = jnp.where(has_low, 1.0, -1.0).astype(distance.dtype)
     y = jnp.where(both, two_sided, jnp.where(one_sided, sign * log_distance, x))
     log_det = jnp.where(

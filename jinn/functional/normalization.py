@@ -7,7 +7,9 @@ from jinn.functional.affine import affine_forward, affine_inverse
 
 
 def actnorm_forward(
-    x: Float[Array, "*batch n"], shift: Float[Array, " n"], log_scale: Float[Array, " n"]
+    x: Float[Array, "*batch n"],
+    shift: Float[Array, "*#batch n"],
+    log_scale: Float[Array, "*#batch n"],
 ) -> tuple[Float[Array, "*batch n"], Float[Array, "*batch n"]]:
     """Scale and shift every channel, `y = x * exp(log_scale) + shift`.
 
@@ -27,7 +29,9 @@ def actnorm_forward(
 
 
 def actnorm_inverse(
-    y: Float[Array, "*batch n"], shift: Float[Array, " n"], log_scale: Float[Array, " n"]
+    y: Float[Array, "*batch n"],
+    shift: Float[Array, "*#batch n"],
+    log_scale: Float[Array, "*#batch n"],
 ) -> tuple[Float[Array, "*batch n"], Float[Array, "*batch n"]]:
     """Undo `actnorm_forward`, `x = (y - shift) * exp(-log_scale)`.
 
@@ -43,25 +47,26 @@ def actnorm_inverse(
 
 
 def actnorm_statistics(
-    x: Float[Array, "*batch n"], *, epsilon: float = 1e-6
+    x: Float[Array, "*batch n"],
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """Find the shift and log-scale with which `actnorm_forward` standardises these data.
 
     Args:
         x: Data, channels along the last axis; all other axes are averaged over.
-        epsilon: A channel whose standard deviation is at most epsilon times (1 + |mean|) counts
-            as constant: it is centred and keeps the scale 1.
 
     Returns:
-        `(shift, log_scale)`, one of each a channel.
+        `(shift, log_scale)`, one of each a channel. A channel that varies by no more than its
+        rounding errors counts as constant: it is centred and keeps the scale 1.
     """
     axes = tuple(range(x.ndim - 1))
-    mean, deviation = jnp.mean(x, axes), jnp.std(x, axes)
-    varies = deviation > epsilon * (1 + jnp.abs(mean))
+    first = x[(0,) * len(axes)]  # without it, a constant channel would have its sum's rounding
+    centred = x - jnp.expand_dims(first, axes)
+    mean, deviation = first + jnp.mean(centred, axes), jnp.std(centred, axes)
+    varies = deviation > 4 * jnp.finfo(x.dtype).eps * jnp.max(jnp.abs(x), axes)
     log_scale = -jnp.log(jnp.where(varies, deviation, 1.0))
     return -mean * jnp.exp(log_scale), log_scale
 
 
 def _channelwise(x: Array, *parameters: Array) -> tuple[Array, ...]:
     """Give parameters of shape (n,) the rank of x, so that they broadcast without promotion."""
-    return tuple(jnp.expand_dims(p, tuple(range(x.ndim - 1))) for p in parameters)
+    return tuple(p.reshape(*[1] * (x.ndim - 1), -1) for p in parameters)

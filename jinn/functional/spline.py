@@ -51,7 +51,7 @@ def rational_quadratic_spline_forward(
         bound: Half the side of the box, positive.
 
     Returns:
-        `y` and the log-derivative of each element.
+        `y`, and the log-derivative of each element in float32 or wider.
 
     Raises:
         ValueError: If the parameters' shapes do not fit `x` or each other, or `bound` or the
@@ -63,11 +63,11 @@ def rational_quadratic_spline_forward(
     """
     _check(x, widths, heights, slopes, bound)
     inside = jnp.abs(x) <= bound
-    safe_x = jnp.where(inside, x, 0.0)
+    safe_x, widths, heights, slopes = _widen(jnp.where(inside, x, 0.0), widths, heights, slopes)
     cell = _find_bin(safe_x, widths, heights, slopes, bound, along_x=True)
     t = _clip((safe_x - cell.x0) / cell.width, 1.0)
     y, log_slope = _evaluate(t, cell)
-    return jnp.where(inside, y, x), jnp.where(inside, log_slope, 0.0)
+    return jnp.where(inside, y.astype(x.dtype), x), jnp.where(inside, log_slope, 0.0)
 
 
 def rational_quadratic_spline_inverse(
@@ -88,7 +88,7 @@ def rational_quadratic_spline_inverse(
         bound: Half the side of the box, positive.
 
     Returns:
-        `x` and the log-derivative of each element.
+        `x`, and the log-derivative of each element in float32 or wider.
 
     Raises:
         ValueError: If the parameters' shapes do not fit `y` or each other, or `bound` or the
@@ -100,12 +100,12 @@ def rational_quadratic_spline_inverse(
     """
     _check(y, widths, heights, slopes, bound)
     inside = jnp.abs(y) <= bound
-    safe_y = jnp.where(inside, y, 0.0)
+    safe_y, widths, heights, slopes = _widen(jnp.where(inside, y, 0.0), widths, heights, slopes)
     cell = _find_bin(safe_y, widths, heights, slopes, bound, along_x=False)
     t = _clip(_solve(_clip(safe_y - cell.y0, cell.height), cell), 1.0)
     _, log_slope = _evaluate(t, cell)
     x = cell.x0 + t * cell.width
-    return jnp.where(inside, x, y), jnp.where(inside, -log_slope, 0.0)
+    return jnp.where(inside, x.astype(y.dtype), y), jnp.where(inside, -log_slope, 0.0)
 
 
 def _check(x: Array, widths: Array, heights: Array, slopes: Array, bound: float) -> None:
@@ -118,8 +118,16 @@ def _check(x: Array, widths: Array, heights: Array, slopes: Array, bound: float)
             f"least 2 bins, got {widths.shape}, {heights.shape} and {slopes.shape}; "
             "put the bins on the leading axis"
         )
-    if not bound > 0:
-        raise ValueError(f"rational_quadratic_spline: expected bound > 0, got {bound}")
+    if not 0 < bound < math.inf:
+        raise ValueError(
+            f"rational_quadratic_spline: expected a positive, finite bound, got {bound}"
+        )
+
+
+def _widen(*arrays: Array) -> tuple[Array, ...]:
+    """Compute in float32 at least: knots are sums, and a bin's place in the box is a difference."""
+    dtype = jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
+    return tuple(array.astype(dtype) for array in arrays)
 
 
 def _knots(raw: Array, bound: float) -> tuple[Array, Array]:

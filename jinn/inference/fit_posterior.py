@@ -32,6 +32,7 @@ def fit_posterior(
     steps: int = 10_000,
     batch_size: int | None = None,
     learning_rate: float = 3e-3,
+    validation: Any = 0.05,
     **fit_options: Any,
 ) -> Posterior:
     """Train a conditional flow to be the posterior p(x | y), by `max E log p(x | y)`.
@@ -48,12 +49,15 @@ def fit_posterior(
             builds a `jinn.flows.neural_spline_flow` (vectors only).
         method: "likelihood".
         support: `(low, high)`, scalars or arrays of x's shape, where the prior of x is bounded;
-            a bound may be infinite. No sample leaves it, and the density is 0 outside.
+            a bound may be infinite. No sample leaves it, and the density is 0 outside. Training
+            data on a bound are moved inside by one part in 1e6.
         steps: Number of training steps.
         batch_size: Pairs in a step; None takes 512, or less if there are few pairs.
         learning_rate: Highest learning rate of the default optimiser.
-        **fit_options: Passed to `jinn.fit`: optimizer, validation, patience, max_bad_steps,
-            progress and others.
+        validation: The fraction or number of pairs to validate on, or pairs `(x, y)` of their own;
+            see `jinn.fit`.
+        **fit_options: Passed to `jinn.fit`: optimizer, patience, max_bad_steps, progress and
+            others.
 
     Returns:
         The posterior; its `training` holds the history.
@@ -66,6 +70,11 @@ def fit_posterior(
         Guided Image Generation with Conditional Invertible Neural Networks (Ardizzone, Luth,
         Kruse, Rother, Kothe, 2019), https://arxiv.org/abs/1907.02392
     """
+    if flow is not None and not isinstance(flow, Flow):
+        raise ValueError(
+            f"fit_posterior: expected flow to be a jinn.Flow, got {type(flow).__name__}; "
+            "build one with jinn.flows, or jinn.Flow(bijector, base)"
+        )
     if method != "likelihood":
         raise ValueError(f'fit_posterior: expected method to be "likelihood", got {method!r}')
     statistics_key, flow_key, fit_key = jax.random.split(as_key(key), 3)
@@ -80,25 +89,34 @@ def fit_posterior(
             f"{condition_shape}, but the flow takes {flow.event_shape} given "
             f"{flow.condition_shape}; build the flow with these shapes"
         )
-    to_standard = _standardizer(x, event_shape, support)
+    low, high = _margins(x, event_shape, support)
+    to_standard = _standardizer(jnp.clip(x, low, high), event_shape, support)
     full = Flow(Chain([*to_standard, flow.bijector]), flow.base)
-    mean = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), y)
-    scale = jax.tree.map(_scale, y)
+    mean = jax.tree.map(lambda leaf: _statistics(leaf)[0], y)
+    scale = jax.tree.map(lambda leaf: _statistics(leaf)[1], y)
     untrained = Posterior(full, mean, scale)
 
-    def standardize(pair: tuple[Array, Any]) -> tuple[Array, Any]:
-        return pair[0], untrained._standardize(pair[1])
+    def prepare(pair: tuple[Any, Any]) -> tuple[Array, Any]:
+        x, y = _as_floating(pair)
+        return jnp.clip(x, low.astype(x.dtype), high.astype(x.dtype)), untrained._standardize(y)
 
     def simulate(key: jax.Array, n: int) -> tuple[Array, Any]:
-        return standardize(data(key, n))
+        return prepare(data(key, n))
 
+    if isinstance(validation, tuple):
+        pair = _checked(validation, "validation data")
+        _check_inside(pair[0], event_shape, support)
+        validation = prepare(pair)
+    if batch_size is None:
+        batch_size = 512 if callable(data) else min(512, max(1, len(x) // 4))
     result = fit(
         fit_key,
         full,
-        simulate if callable(data) else standardize((x, y)),
+        simulate if callable(data) else prepare((x, y)),
         steps=steps,
-        batch_size=batch_size or (512 if callable(data) else min(512, max(1, len(x) // 4))),
+        batch_size=batch_size,
         learning_rate=learning_rate,
+        validation=validation,
         **fit_options,
     )
     training = TrainingRecord(
@@ -109,15 +127,17 @@ def fit_posterior(
 
 def _examples(data: Any, key: jax.Array) -> tuple[Array, Any]:
     """The pairs given, or some simulated ones, checked and as floating arrays."""
-    if callable(data):
-        simulate: Callable[[jax.Array, int], Any] = data
-        pair, what = jax.jit(simulate, static_argnums=1)(key, STATISTICS_ROWS), "simulated data"
-    else:
-        pair, what = data, "training data"
+    if not callable(data):
+        return _checked(data, "training data")
+    simulate: Callable[[jax.Array, int], Any] = data
+    return _checked(jax.jit(simulate, static_argnums=1)(key, STATISTICS_ROWS), "simulated data")
+
+
+def _checked(pair: Any, what: str) -> tuple[Array, Any]:
     if not isinstance(pair, tuple) or len(pair) != 2:
         raise ValueError(
-            "fit_posterior: expected (x, y), or a simulator simulate(key, n) -> (x, y), got "
-            f"{type(pair).__name__}"
+            f"fit_posterior: expected {what} (x, y), arrays or a simulator "
+            f"simulate(key, n) -> (x, y), got {type(pair).__name__}"
         )
     x, y = jax.tree.map(jnp.asarray, pair)
     check_rows((x, y), what, names=("x", "y"))
@@ -128,11 +148,15 @@ def _examples(data: Any, key: jax.Array) -> tuple[Array, Any]:
                 f"make a single number a vector of length 1, {name}[:, None]"
             )
     check_finite((x, y), what, names=("x", "y"))
-    floating = jnp.result_type(float)
-    x, y = jax.tree.map(
-        lambda a: a if jnp.issubdtype(a.dtype, jnp.floating) else a.astype(floating), (x, y)
-    )
-    return x, y
+    return _as_floating((x, y))
+
+
+def _as_floating(pair: tuple[Any, Any]) -> tuple[Array, Any]:
+    def convert(leaf: Array) -> Array:
+        floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+        return leaf if floating else leaf.astype(jnp.result_type(float))
+
+    return jax.tree.map(convert, pair)
 
 
 def _named(y: Any) -> list[tuple[str, Array]]:
@@ -154,30 +178,56 @@ def _standardizer(
     """Bijectors from x in the user's units to mean 0 and standard deviation 1."""
     steps: list[Bijector] = []
     if support is not None:
-        if not isinstance(support, tuple | list) or len(support) != 2:
-            raise ValueError(
-                f"fit_posterior: expected support=(low, high), got {support!r}; "
-                "use -inf or inf where there is no bound"
-            )
-        unconstrain = Unconstrain(event_shape, *support)
-        _check_inside(x, unconstrain)
-        steps.append(unconstrain)
-        x = unconstrain.forward(x)
-    scale = _scale(x)
-    steps.append(Affine(event_shape, shift=-jnp.mean(x, 0) / scale, scale=1 / scale, learned=False))
-    return steps
+        steps.append(Unconstrain(event_shape, *support))
+        x = steps[0].forward(x)
+    mean, scale = _statistics(x)
+    return [*steps, Affine(event_shape, shift=-mean / scale, scale=1 / scale, learned=False)]
 
 
-def _scale(values: Array) -> Array:
-    """Standard deviation of each element over the rows, 1 where it is constant."""
-    deviation = jnp.std(values, axis=0)
-    return jnp.where(deviation > 1e-6 * (1 + jnp.abs(jnp.mean(values, axis=0))), deviation, 1.0)
+def _statistics(values: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each element over the rows, in float64.
+
+    The deviation is 1 where the rows differ by no more than rounding errors.
+    """
+    wide = np.asarray(values, np.float64)
+    mean, deviation = wide.mean(axis=0), wide.std(axis=0)
+    rounding = 4 * float(jnp.finfo(values.dtype).eps) * np.abs(wide).max(axis=0)
+    return mean, np.where(deviation > rounding, deviation, 1.0)
 
 
-def _check_inside(x: Array, unconstrain: Unconstrain) -> None:
-    low, high = np.asarray(unconstrain.low[...]), np.asarray(unconstrain.high[...])
-    outside = (np.asarray(x) < low) | (np.asarray(x) > high)
-    rows = outside.reshape(len(x), -1).any(axis=1)
+def _margins(
+    x: Array, event_shape: tuple[int, ...], support: tuple[Any, Any] | None
+) -> tuple[Array, Array]:
+    """Bounds that training data are moved inside to, a millionth of the width from the support's.
+
+    On a bound itself the unconstrained value is infinite, and would rule mean and deviation.
+    """
+    if support is None:
+        infinite = jnp.full((1, *event_shape), jnp.inf, x.dtype)
+        return -infinite, infinite
+    low, high = _check_inside(x, event_shape, support)
+    with np.errstate(invalid="ignore"):
+        width = np.where(np.isfinite(high - low), high - low, _statistics(x)[1])
+    low, high = low + 1e-6 * width, high - 1e-6 * width
+    return jnp.asarray(low[None], x.dtype), jnp.asarray(high[None], x.dtype)
+
+
+def _check_inside(
+    x: Array, event_shape: tuple[int, ...], support: tuple[Any, Any] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The support's bounds in the shape of one x, if all rows are between them."""
+    if support is None:
+        support = (-np.inf, np.inf)
+    if not isinstance(support, tuple | list) or len(support) != 2:
+        raise ValueError(
+            f"fit_posterior: expected support=(low, high), got {support!r}; "
+            "use -inf or inf where there is no bound"
+        )
+    bounds = Unconstrain(event_shape, *support)
+    low, high = (np.asarray(b[...].astype(x.dtype), np.float64) for b in (bounds.low, bounds.high))
+    values = np.asarray(x, np.float64)
+    outside = (values < low) | (values > high)
+    rows = outside.reshape(len(values), -1).any(axis=1)
     if rows.any():
         elements = sorted({tuple(map(int, index)) for index in np.argwhere(outside.any(axis=0))})
         raise ValueError(
@@ -185,3 +235,4 @@ def _check_inside(x: Array, unconstrain: Unconstrain) -> None:
             f"{int(rows.sum())} of {len(x)} rows, the first is row {int(rows.argmax())} "
             f"(elements {elements[:5]}); widen support=(low, high) or remove these rows"
         )
+    return low, high

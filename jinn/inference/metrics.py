@@ -6,7 +6,7 @@ Samples have the layout of `Posterior.sample`: ``(n, *batch, dim)`` for observat
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ _VALUES_PER_CHUNK = 2**22
 class SamplesPosterior(Protocol):
     """Anything that draws parameters (*shape, *batch, dim) for observations (*batch, dim_y)."""
 
-    def sample(self, key: Array, shape: tuple[int, ...], y: Array) -> Array:
+    def sample(self, key: Array, shape: tuple[int, ...], y: Any) -> Array:
         """Draws ``shape`` samples of p(x | y) for each observation in y."""
         ...
 
@@ -142,7 +142,7 @@ def resimulation_error(
 def calibration_error(
     posterior: SamplesPosterior,
     x: ArrayLike,
-    y: ArrayLike,
+    y: Any,
     *,
     samples: int = 1000,
     key: Array | None = None,
@@ -152,12 +152,13 @@ def calibration_error(
     Args:
         posterior: What is tested; its ``sample(key, (samples,), y)`` gives (samples, n, dim).
         x: True parameters, shape (n, dim): with y, n independent draws of the joint distribution.
-        y: Their observations, shape (n, dim_y).
+        y: Their observations, shape (n, dim_y), or a dict of arrays with n rows each.
         samples: Posterior samples for each observation.
         key: A JAX random key; the default is ``jax.random.key(0)``.
 
     Returns:
-        The error, a scalar between 0 and 1: 0.01 is one percentage point. NaN if a sample is NaN.
+        The error, a scalar between 0 and 1: 0.01 is one percentage point. NaN if a sample or a
+        true value is NaN.
 
     Raises:
         ValueError: Fewer than 2 samples, or shapes that do not match.
@@ -174,7 +175,7 @@ def calibration_error(
 def calibration_curve(
     posterior: SamplesPosterior,
     x: ArrayLike,
-    y: ArrayLike,
+    y: Any,
     *,
     samples: int = 1000,
     key: Array | None = None,
@@ -189,21 +190,23 @@ def calibration_curve(
     Args:
         posterior: What is tested; its ``sample(key, (samples,), y)`` gives (samples, n, dim).
         x: True parameters, shape (n, dim): with y, n independent draws of the joint distribution.
-        y: Their observations, shape (n, dim_y).
+        y: Their observations, shape (n, dim_y), or a dict of arrays with n rows each.
         samples: Posterior samples for each observation.
         key: A JAX random key; the default is ``jax.random.key(0)``.
 
     Returns:
-        A `CalibrationCurve`. Its shares are NaN if a sample is NaN.
+        A `CalibrationCurve`. Its shares are NaN if a sample or a true value is NaN.
 
     Raises:
         ValueError: Fewer than 2 samples, or shapes that do not match.
     """
-    x, y = jnp.asarray(x), jnp.asarray(y)
-    if x.ndim != 2 or y.ndim < 1 or len(x) != len(y) or len(x) == 0:
+    x, y = jnp.asarray(x), jax.tree.map(jnp.asarray, y)
+    shapes = jax.tree.map(jnp.shape, y)
+    rows = {leaf.shape[:1] for leaf in jax.tree.leaves(y)}
+    if x.ndim != 2 or rows != {(len(x),)} or len(x) == 0:
         raise ValueError(
             f"calibration_curve: expected x of shape (n, dim) and y of shape (n, dim_y), got "
-            f"{x.shape} and {y.shape}."
+            f"{x.shape} and {shapes}."
         )
     if samples < 2:
         raise ValueError(f"calibration_curve: expected at least 2 samples, got {samples}.")
@@ -212,7 +215,8 @@ def calibration_curve(
     ranges = []
     for index, start in enumerate(range(0, len(x), chunk)):
         rows = np.minimum(np.arange(start, start + chunk), len(x) - 1)
-        draws = posterior.sample(jax.random.fold_in(key, index), (samples,), y[rows])
+        chosen = jax.tree.map(lambda leaf, rows=rows: leaf[rows], y)
+        draws = posterior.sample(jax.random.fold_in(key, index), (samples,), chosen)
         if draws.shape != (samples, chunk, x.shape[1]):
             raise ValueError(
                 f"calibration_curve: expected posterior.sample to give shape "
@@ -228,8 +232,9 @@ def _rank_range(
 ) -> Float[Array, "2 chunk dim"]:
     below = jnp.sum(draws < x[None], axis=0)
     not_above = jnp.sum(draws <= x[None], axis=0)
-    ends = jnp.stack([below, not_above + 1]).astype(draws.dtype)
-    return jnp.where(jnp.isnan(draws).any(axis=0)[None], jnp.nan, ends)
+    ends = jnp.stack([below, not_above + 1]).astype(float)
+    undefined = jnp.isnan(draws).any(axis=0) | jnp.isnan(x)
+    return jnp.where(undefined[None], jnp.nan, ends)
 
 
 @jax.jit

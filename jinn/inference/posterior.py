@@ -1,5 +1,6 @@
 """A trained posterior: a conditional flow with its standardisation, to sample and to evaluate."""
 
+import operator
 from functools import partial
 from typing import Any
 
@@ -67,8 +68,8 @@ class Posterior(nnx.Module):
         self.condition_shape: Shape = freeze_shape(
             jax.tree.map(jnp.shape, y_mean), "Posterior condition_shape"
         )
-        self.y_mean = nnx.data(jax.tree.map(Buffer, y_mean))
-        self.y_scale = nnx.data(jax.tree.map(Buffer, y_scale))
+        self.y_mean = nnx.data(jax.tree.map(lambda leaf: Buffer(jnp.asarray(leaf)), y_mean))
+        self.y_scale = nnx.data(jax.tree.map(lambda leaf: Buffer(jnp.asarray(leaf)), y_scale))
         self.training = nnx.static(training or TrainingRecord({}))
 
     def sample(self, key: jax.Array, shape: int | tuple[int, ...] = (), y: Any = None) -> Array:
@@ -85,7 +86,7 @@ class Posterior(nnx.Module):
         Raises:
             ValueError: If y is missing or of a wrong shape.
         """
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        shape = tuple(shape) if isinstance(shape, tuple | list) else (operator.index(shape),)
         return _sample(self, key, shape, self._check(y))
 
     def log_prob(self, x: Any, y: Any) -> Array:

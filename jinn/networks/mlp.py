@@ -25,7 +25,7 @@ class MLP(nnx.Module):
     Args:
         in_size: Length of x's last axis; 0 makes a function of the condition alone.
         out_size: Length of the output's last axis.
-        hidden: Widths of the hidden layers, at least one.
+        hidden: Widths of the hidden layers, at least one; a number is one layer.
         condition_shape: Shape of one condition: a tuple (any rank, flattened), a dict of such
             shapes (one weight matrix an entry), or None.
         activation: Name of the activation: "relu", "gelu", "silu", "tanh", "elu", "softplus" or
@@ -46,7 +46,7 @@ class MLP(nnx.Module):
         in_size: int,
         out_size: int,
         *,
-        hidden: Sequence[int] = (128, 128),
+        hidden: Sequence[int] | int = (128, 128),
         condition_shape: ConditionShape = None,
         activation: str = "silu",
         residual: bool = False,
@@ -56,7 +56,7 @@ class MLP(nnx.Module):
         rngs: int | jax.Array | nnx.Rngs,
     ) -> None:
         """See the class."""
-        hidden = tuple(int(width) for width in hidden)
+        hidden = (hidden,) if isinstance(hidden, int) else tuple(map(int, hidden))
         if in_size < 0 or out_size < 1 or not hidden or min(hidden) < 1:
             raise ValueError(
                 "MLP: expected in_size >= 0, out_size >= 1 and at least one hidden width >= 1, "

@@ -1,5 +1,7 @@
 """The one form of randomness that constructors use inside."""
 
+from numbers import Integral
+
 import jax
 from flax import nnx
 
@@ -19,8 +21,8 @@ def as_key(rngs: int | jax.Array | nnx.Rngs) -> jax.Array:
     """
     if isinstance(rngs, nnx.Rngs):
         return rngs.params()
-    if isinstance(rngs, int) and not isinstance(rngs, bool):
-        return jax.random.key(rngs)
+    if isinstance(rngs, Integral) and not isinstance(rngs, bool):
+        return jax.random.key(int(rngs))
     if isinstance(rngs, jax.Array):
         if jax.numpy.issubdtype(rngs.dtype, jax.dtypes.prng_key) and rngs.ndim == 0:
             return rngs

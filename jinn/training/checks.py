@@ -21,7 +21,7 @@ def check_options(learning_rate: float, **counts: Any) -> None:
     Raises:
         ValueError: If one is out of range.
     """
-    if not 0 < learning_rate < math.inf:
+    if not isinstance(learning_rate, Real) or not 0 < learning_rate < math.inf:
         raise ValueError(
             f"fit: learning_rate must be positive and finite, got {learning_rate!r}; pass a "
             "schedule as part of an optimizer"

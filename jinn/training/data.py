@@ -1,5 +1,6 @@
 """Where batches come from: arrays shuffled on the device, or a simulator inside the step."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -151,8 +152,13 @@ def make_source(
     """
     if callable(data):
         source = SimulatorSource(partial(data), batch_size)  # a partial is always hashable
-        simulated = jax.eval_shape(lambda k: data(k, batch_size), key)
+        simulated, uses_key = _trace_simulator(data, batch_size, key)
         check_rows(simulated, "simulated data", expected=batch_size)
+        if not uses_key:
+            warnings.warn(
+                f"fit: simulate(key, n) does not use its key, so all batches are the same; {_HINT}",
+                stacklevel=3,
+            )
         held_out = validation_rows(validation, steps * batch_size)
         if held_out is None:
             return source, _as_arrays(validation, "validation data", like=simulated)
@@ -172,7 +178,8 @@ def make_source(
         split = f" ({total} rows, {held_out} held out for validation)" if held_out else ""
         hint = f"pass a batch_size of at most {left}" if left > 0 else "hold fewer rows out"
         raise ValueError(
-            f"fit: batch_size={batch_size} is larger than the {left} rows of training data{split}; "
+            f"fit: batch_size={batch_size} is larger than the {max(left, 0)} rows of training "
+            f"data{split}; "
             f"{hint}"
         )
     order = jax.random.permutation(key, jnp.arange(total, dtype=jnp.int32))
@@ -181,6 +188,20 @@ def make_source(
         return ArraySource(arrays, order, batch_size), batch
     batch = take(arrays, order[:held_out]) if held_out else None
     return ArraySource(arrays, order[held_out:], batch_size), batch
+
+
+_HINT = "a simulator runs inside the compiled step: use jax.numpy, and jax.random with its key"
+
+
+def _trace_simulator(simulate: Callable, rows: int, key: jax.Array) -> tuple[Any, bool]:
+    """Shapes of what a simulator returns, and whether it makes use of its key."""
+    try:
+        trace, simulated = jax.make_jaxpr(lambda key: simulate(key, rows), return_shape=True)(key)
+    except jax.errors.JAXTypeError as error:
+        raise ValueError(f"fit: JAX cannot trace simulate(key, n): {_HINT}") from error
+    (key_variable,) = trace.jaxpr.invars
+    used = any(key_variable is used for line in trace.jaxpr.eqns for used in line.invars)
+    return simulated, used
 
 
 def _as_arrays(data: Any, what: str, *, like: Any = None) -> Any:

@@ -136,7 +136,12 @@ def fit(
     if loss is negative_log_likelihood:
         check_sizes(flow, jax.eval_shape(lambda key: source.sample(key, batch_size), first_key))
     if needs_initialization(flow):
-        flow = initialize(flow, *split_batch(source.sample(first_key, INITIALIZATION_ROWS)))
+        flow = _initialized(flow, source.sample(first_key, INITIALIZATION_ROWS))
+    if optimizer is not None and not isinstance(optimizer, optax.GradientTransformation):
+        raise ValueError(
+            f"fit: expected optimizer to be an optax transformation such as optax.adam(1e-3), got "
+            f"{optimizer!r}"
+        )
     if optimizer is None:
         decay = 0.0 if callable(data) else WEIGHT_DECAY
         optimizer = default_optimizer(learning_rate, steps, weight_decay=decay)
@@ -195,6 +200,17 @@ def fit(
             result,
         )
     return result
+
+
+def _initialized(flow: Any, batch: Any) -> Any:
+    try:
+        return initialize(flow, *split_batch(batch))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"fit: {type(flow).__name__} has layers to initialise from data, which takes a flow "
+            "and a batch x or (x, condition); for other data call "
+            "flow = jinn.initialize(flow, x, condition) first"
+        ) from error
 
 
 def _default_interval(steps: int, batch_size: int, held_out: Any) -> int:

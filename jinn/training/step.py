@@ -144,11 +144,12 @@ def make_run(
         (value, metrics), gradients = jax.value_and_grad(objective, has_aux=True)(
             *state.weights, batch, jax.random.fold_in(loss_key, state.step)
         )
-        finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in (value, *gradients)]).all()
         updates, optimizer_state = update(
             gradients, state.optimizer, state.weights.trained, value=value
         )
         trained: Any = optax.apply_updates(state.weights.trained, updates)
+        measured_leaves = (value, *gradients, *trained)
+        finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in measured_leaves]).all()
         model = refresh(structure.model(Weights(trained, state.weights.fixed)))
         weights, good, optimizer_state = jax.tree.map(
             partial(jnp.where, finite),
