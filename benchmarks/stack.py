@@ -113,7 +113,7 @@ def make_program(settings: Settings, bijector: Bijector) -> Program:
     x_key, condition_key = jax.random.split(jax.random.key(settings.seed))
     x = jax.random.normal(x_key, (settings.batch, settings.event))
     condition = None
-    if flow.condition_shape is not None:
+    if isinstance(flow.condition_shape, tuple):
         condition = jax.random.normal(condition_key, (settings.batch, *flow.condition_shape))
 
     @partial(jax.jit, donate_argnums=(0, 1))

@@ -150,8 +150,12 @@ def test_simulators_that_jax_cannot_trace_or_that_are_frozen() -> None:
 def test_an_optimizer_that_is_none_and_a_batch_that_cannot_initialise() -> None:
     check("expected optimizer to be an optax transformation", X, optimizer="adam")
     flow = real_nvp(2, depth=1, hidden=(4,), rngs=0)
-    check("call flow = jinn.initialize(flow, x, condition) first", {"x": X, "weights": X[:, 0]},
-          flow=flow, loss=lambda flow, batch, key: (-flow.log_prob(batch["x"]).mean(), {}))  # fmt: skip
+
+    def loss(flow: Any, batch: Any, key: jax.Array) -> Any:
+        return -flow.log_prob(batch["x"]).mean(), {}
+
+    batch = {"x": X, "weights": X[:, 0]}
+    check("call flow = jinn.initialize(flow, x, condition) first", batch, flow=flow, loss=loss)
 
 
 def test_losses_that_do_not_keep_the_contract() -> None:

@@ -30,6 +30,15 @@ def loss(flow, x, condition):
     return -jnp.mean(flow.log_prob(x, condition))
 
 
+def member(stacked, i):
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[i], stacked)
+
+
+def allclose(one, other, **tolerances):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(a, b, **tolerances)
+
+
 def test_this_file_imports_no_flax():
     modules = re.findall(r"^\s*(?:import|from) (\w+)", Path(__file__).read_text(), re.MULTILINE)
     assert "jinn" in modules and "flax" not in modules
@@ -77,18 +86,16 @@ def test_vmap_over_an_ensemble_of_flows():
     keys = jax.random.split(KEY, 3)
     ensemble = jax.vmap(make)(keys)
     for i, key in enumerate(keys):
-        for a, b in zip(jax.tree.leaves(ensemble), jax.tree.leaves(jitted_make(key)), strict=True):
-            np.testing.assert_allclose(a[i], b, atol=1e-6)
-    ensemble = jax.tree.map(lambda leaf: leaf + 0.1, ensemble)  # away from the identity
+        allclose(member(ensemble, i), jitted_make(key), atol=1e-6)
+    ensemble = jax.tree.map(lambda leaf: np.asarray(leaf) + 0.1, ensemble)  # not the identity
     together = jax.jit(jax.vmap(jax.value_and_grad(loss), in_axes=(0, None, None)))
     losses, gradients = together(ensemble, X, Y)
     assert jax.tree.structure(gradients) == jax.tree.structure(ensemble)
     alone = jax.jit(jax.value_and_grad(loss))
     for i in range(3):
-        value, gradient = alone(jax.tree.map(lambda leaf, i=i: leaf[i], ensemble), X, Y)
+        value, gradient = alone(member(ensemble, i), X, Y)
         np.testing.assert_allclose(losses[i], value, rtol=1e-5)
-        for a, b in zip(jax.tree.leaves(gradients), jax.tree.leaves(gradient), strict=True):
-            np.testing.assert_allclose(a[i], b, atol=1e-4)
+        allclose(member(gradients, i), gradient, atol=1e-4)
     assert len(np.unique(losses)) == 3
 
 
@@ -143,16 +150,15 @@ def test_a_bijector_inside_a_function_under_scan():
     layers = jax.vmap(lambda key: jinn.bijectors.Coupling((2,), mask=mask, hidden=(8,), rngs=key))(
         jax.random.split(KEY, 3)
     )
-    layers = jax.tree.map(lambda leaf: leaf + 0.3, layers)
+    layers = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf) + 0.3), layers)
 
     def apply(x, layer):
         return layer.forward_and_log_det(x)
 
     z, log_dets = jax.jit(lambda layers: jax.lax.scan(apply, X, layers))(layers)
-    expected = X
+    expected, alone = X, jax.jit(apply)
     for i in range(3):
-        layer = jax.tree.map(lambda leaf, i=i: leaf[i], layers)
-        expected, log_det = layer.forward_and_log_det(expected)
+        expected, log_det = alone(expected, member(layers, i))
         np.testing.assert_allclose(log_dets[i], log_det, atol=1e-5)
     np.testing.assert_allclose(z, expected, atol=1e-5)
     back, _ = jax.lax.scan(lambda z, layer: (layer.inverse(z), None), z, layers, reverse=True)
@@ -198,5 +204,4 @@ def test_equinox_filters():
     value, gradient = eqx.filter_jit(eqx.filter_value_and_grad(loss))(flow, X, Y)
     expected = jax.jit(jax.grad(loss))(flow, X, Y)
     np.testing.assert_allclose(value, loss(flow, X, Y), rtol=1e-5)
-    for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+    allclose(gradient, expected, atol=1e-6)

@@ -133,12 +133,12 @@ def gradients(subject: Subject) -> Iterator[LawResult]:
 def extremes(subject: Subject) -> Iterator[LawResult]:
     """Law 6: finite values and gradients at large elements."""
     ends, names = [subject.extreme_x, subject.extreme_z], ["forward", "inverse"]
-    log_dets = subject.run(*ends, subject.condition, large=True).outputs[1::2]
+    log_dets = subject.run(ends[0], ends[1], subject.condition, large=True).outputs[1::2]
     for i, inside in enumerate((subject.x, subject.z)):
         if not subject.fixed_range[i] and np.isneginf(log_dets[i]).any():
             ends[i] = jax.tree.map(lambda a, b: jnp.clip(a, b.min(), b.max()), ends[i], inside)
             names[i] += f" in the range of {'xz'[i]}"
-    at = subject.run(*ends, subject.condition, large=True)
+    at = subject.run(ends[0], ends[1], subject.condition, large=True)
     image = at.outputs[0]
     back = subject.run(ends[0], image, subject.condition, large=True)
     for name, event, values, gradient in (
@@ -254,7 +254,9 @@ def _wrong_shapes(shape: Shape) -> dict[str, Shape]:
             return {}
         return {"too long": (*shape[:-1], shape[-1] + 1), "with a wrong axis": (*shape, 7)}
     first = next(iter(shape))
-    wrong = {f"without {first!r}": {key: size for key, size in shape.items() if key != first}}
+    wrong: dict[str, Shape] = {
+        f"without {first!r}": {key: size for key, size in shape.items() if key != first}
+    }
     for key, size in shape.items():
         if size:
             wrong[f"too long in {key!r}"] = {**shape, key: (*size[:-1], size[-1] + 1)}

@@ -1,6 +1,6 @@
 """A block repeated with different parameters, compiled once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Literal
 
@@ -76,6 +76,10 @@ class Stack(Bijector):
     def __len__(self) -> int:
         """Number of blocks."""
         return self.depth
+
+    def __iter__(self) -> Iterator[Bijector]:
+        """Iterate over the blocks in the order of `forward`."""
+        return (self[index] for index in range(self.depth))
 
     def __getitem__(self, index: int) -> Bijector:
         """Take one block.
