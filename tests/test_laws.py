@@ -34,8 +34,19 @@ def _compile_fast() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", CASES)
+def _cases() -> list[Any]:
+    """Every case twice: float32 with the type hook, float64 without it, slow where it is so."""
+    cases: list[Any] = []
+    for name in CASES:
+        cases.append((name, "float32"))
+        marks = [pytest.mark.no_type_hook]
+        if "5|3 learned_orthogonal" in name:  # its members are cases too
+            marks.append(pytest.mark.slow)
+        cases.append(pytest.param(name, "float64", marks=marks))
+    return cases
+
+
+@pytest.mark.parametrize(("name", "dtype"), _cases())
 def test_laws(name: str, dtype: str) -> None:
     case = CASES[name]
     with jax.enable_x64(dtype == "float64"):

@@ -12,8 +12,6 @@ from jinn.bijectors.base import Bijector
 from jinn.bijectors.shapes import Shape, event_dtype
 
 ROWS = 8
-MOST_ALLOWED = 0.05
-"""Round-off is never allowed to be more than this part of 1 + the number's size."""
 
 
 class Direction(NamedTuple):
@@ -42,19 +40,19 @@ class Direction(NamedTuple):
 
     def allowed(self, unit: float) -> np.ndarray:
         """Round-off allowed in each output, if a number of size 1 has `unit`."""
-        return _capped(unit * self._amplified(), self.out)
+        return unit * self._amplified()
 
     def allowed_log_det(self, unit: float) -> np.ndarray:
         """Round-off allowed in each log-determinant."""
         largest, smallest = self.singular_values
         terms = 1 + np.abs(self.log_det) + self.jacobian.shape[-1] * largest / smallest
         moved = np.abs(self.log_det_gradient).sum(axis=1) * (1 + _size(self.start))
-        return _capped(unit * (terms + moved), self.log_det[:, None])
+        return unit * (terms + moved)
 
     def allowed_back(self, unit: float) -> np.ndarray:
         """Round-off allowed in each event after the round trip through this direction."""
         there = self._amplified() / self.singular_values[1]
-        return _capped(unit * (1 + _size(self.start) + there), self.start)
+        return unit * (1 + _size(self.start) + there)
 
     def _amplified(self) -> np.ndarray:
         return 1 + _size(self.out) + self.singular_values[0] * (1 + _size(self.start))
@@ -247,7 +245,3 @@ def _pick(blank: Any, i: int) -> Any:
 
 def _size(flat: np.ndarray) -> np.ndarray:
     return np.abs(flat).max(axis=1, initial=0.0)
-
-
-def _capped(allowed: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return np.minimum(allowed, MOST_ALLOWED * (1 + _size(values)))
