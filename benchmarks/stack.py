@@ -47,11 +47,11 @@ class Settings:
 
 SMOKE = Settings(
     conditions=(2,),
-    hidden=(16, 16),
+    hidden=(16,),
     batch=32,
-    depth=3,
-    stack_depths=(2, 3, 6),
-    chain_depths=(2, 3),
+    depth=2,
+    stack_depths=(2, 4),
+    chain_depths=(2,),
     rounds=3,
     compile_rounds=1,
 )
