@@ -266,10 +266,10 @@ def test_values_and_gradients_are_finite_anywhere(x, params):
     assert all(np.isfinite(part).all() for part in jax.tree.leaves(gradients(x, params)))
 
 
-def test_elements_of_any_rank():
-    x, params = draw(0, 1.0)
+def test_elements_of_any_rank(x64):
+    x, params = draw(0, 1.0, jnp.float64)
     shaped = forward(x.reshape(2, 8, 4), params.reshape(-1, 2, 8, 4))
     for got, flat in zip(shaped, forward(x, params), strict=True):
-        np.testing.assert_allclose(got, flat.reshape(2, 8, 4), rtol=1e-6)
+        np.testing.assert_allclose(got, flat.reshape(2, 8, 4), rtol=1e-9)
     value, log_slope = forward(x[0], params[:, 0])
     assert value.shape == log_slope.shape == ()

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 
 from jinn.bijectors import check_laws as laws
 from jinn.bijectors.base import Bijector
@@ -133,9 +132,9 @@ def _rows(bijector: Bijector, x: Any, condition: Any) -> tuple[Any, Any]:
         raise ValueError(f"check_bijector: expected at least one row of x, got batch {batch}")
     rows = np.arange(ROWS) % math.prod(batch)
 
-    def pick(array: Any, shape: tuple[int, ...]) -> Array:
+    def pick(array: Any, shape: tuple[int, ...]) -> np.ndarray:
         whole = np.broadcast_to(array, (*batch, *shape))
-        return jnp.asarray(whole.reshape(-1, *shape)[rows])
+        return whole.reshape(-1, *shape)[rows]
 
     def pick_all(event: Any, shape: Any) -> Any:
         if event is None or not isinstance(shape, dict):
@@ -151,7 +150,8 @@ def _perturbed(bijector: Bijector, size: float, generator: np.random.Generator) 
             return leaf
         wide = np.asarray(leaf, np.float64)
         scale = size * (math.sqrt(3 / max(wide[..., 0].size, 1)) if wide.ndim > 1 else 1.0)
-        return jnp.asarray(wide + generator.uniform(-scale, scale, wide.shape), leaf.dtype)
+        moved = wide + generator.uniform(-scale, scale, wide.shape)
+        return jnp.asarray(moved.astype(leaf.dtype))
 
     return jax.tree.map(change, bijector, trainable(bijector))
 
@@ -182,7 +182,7 @@ def _extremes(
     values = sizes * generator.choice([-1.0, 1.0], sizes.shape)
     values[0], values[1], values[2] = extreme, -extreme, 0.0
     values[3] = extreme * generator.choice([-1.0, 1.0], shape)
-    return jnp.asarray(np.clip(values, *bounds), dtype)
+    return np.clip(values, *bounds).astype(dtype)
 
 
 def _subject_name(bijector: Bijector, dtype: Any) -> str:

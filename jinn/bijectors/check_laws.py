@@ -119,9 +119,9 @@ def gradients(subject: Subject) -> Iterator[LawResult]:
             continue
         if not _finite(leaf):
             wild.append(name)
-        elif trained and leaf.size and not np.any(leaf):
+        elif trained and leaf.size and not np.asarray(leaf).any():
             dead.append(name)
-        elif not trained and np.any(leaf):
+        elif not trained and np.asarray(leaf).any():
             leaking.append(name)
     yield _names(5, "finite in the parameters", "NaN or infinite for {}", wild)
     problem = "the gradient is zero for {}; is it used? a constant belongs in a Buffer"
@@ -136,7 +136,7 @@ def extremes(subject: Subject) -> Iterator[LawResult]:
     log_dets = subject.run(ends[0], ends[1], subject.condition, large=True).outputs[1::2]
     for i, inside in enumerate((subject.x, subject.z)):
         if not subject.fixed_range[i] and np.isneginf(log_dets[i]).any():
-            ends[i] = jax.tree.map(lambda a, b: jnp.clip(a, b.min(), b.max()), ends[i], inside)
+            ends[i] = jax.tree.map(lambda a, b: np.clip(a, b.min(), b.max()), ends[i], inside)
             names[i] += f" in the range of {'xz'[i]}"
     at = subject.run(ends[0], ends[1], subject.condition, large=True)
     image = at.outputs[0]
@@ -206,11 +206,11 @@ def _under_vmap(bijector: Bijector, x: Any, z: Any, condition: Any) -> Any:
         run = partial(evaluate, bijector, inverse=bool(inverse))
         mapped.append(jax.vmap(run)(event, condition))
         only = bijector.inverse if inverse else bijector.forward
-        folded = _take(event, np.arange(ROWS).reshape(2, 2, 2))
+        folded = jax.tree.map(lambda a: a.reshape(2, 2, 2, *a.shape[1:]), event)
         if condition is None:
             unmapped.append(only(folded))
         else:
-            two = _take(condition, np.arange(2))
+            two = jax.tree.map(lambda a: a[:2], condition)
             unmapped.append(jax.vmap(only, in_axes=(0, None))(folded, two))
     return mapped, unmapped
 

@@ -81,7 +81,8 @@ class Subject:
     Attributes:
         moderate: The bijector with changed parameters, for laws 1 to 5 and 7.
         large: The same with larger changes, for law 6.
-        x: `ROWS` events.
+        x: `ROWS` events; like the other data as numpy arrays, so that nothing but the programs
+            is compiled.
         condition: `ROWS` conditions, or None.
         extreme_x: `ROWS` events for law 6.
         extreme_z: `ROWS` latent events for law 6.
@@ -113,7 +114,7 @@ class Subject:
     def directions(self, x: Any, z: Any, condition: Any) -> tuple[Direction, Direction]:
         """Evaluate forward at x and inverse at z, with their Jacobians, one output at a time."""
         blank = self._blank
-        ones = (blank[0], jnp.ones_like(blank[1]), blank[2], jnp.ones_like(blank[3]))
+        ones = (blank[0], np.ones_like(blank[1]), blank[2], np.ones_like(blank[3]))
         at = self.run(x, z, condition, ones)
         n = max(flatten(blank[0]).shape[1], flatten(blank[2]).shape[1])
         rows: list[Gradients] = []
@@ -142,7 +143,7 @@ class Subject:
         any_z = self._blank[0]
         images = self.run(self.x, any_z, self.condition).outputs[0]
         return jax.tree.map(
-            lambda y: jnp.asarray((np.asarray(y) + np.roll(y, 1, axis=0)) / 2, y.dtype), images
+            lambda y: (np.asarray(y) + np.roll(y, 1, axis=0)) / np.asarray(2, y.dtype), images
         )
 
     @cached_property
@@ -160,7 +161,7 @@ class Subject:
     def _blank(self) -> Any:
         """Zeros in the shapes of the outputs of both directions."""
         dtype = event_dtype(self.x)
-        log_det = jnp.zeros(ROWS, jnp.promote_types(dtype, jnp.float32))
+        log_det = np.zeros(ROWS, jnp.promote_types(dtype, jnp.float32))
         y = _zeros(self.moderate.event_shape_out, dtype)
         return y, log_det, _zeros(self.moderate.event_shape, dtype), log_det
 
@@ -222,13 +223,13 @@ def _weighted_sum(bijector: Bijector, x: Any, z: Any, condition: Any, weights: A
 
 def _zeros(shape: Shape, dtype: Any) -> Any:
     if isinstance(shape, dict):
-        return {key: jnp.zeros((ROWS, *size), dtype) for key, size in shape.items()}
-    return jnp.zeros((ROWS, *shape), dtype)
+        return {key: np.zeros((ROWS, *size), dtype) for key, size in shape.items()}
+    return np.zeros((ROWS, *shape), dtype)
 
 
 def _random_weights(blank: Any) -> Any:
     generator = np.random.default_rng(0)
-    return jax.tree.map(lambda a: jnp.asarray(generator.normal(size=a.shape), a.dtype), blank)
+    return jax.tree.map(lambda a: generator.normal(size=a.shape).astype(a.dtype), blank)
 
 
 def _pick(blank: Any, i: int) -> Any:
@@ -238,7 +239,7 @@ def _pick(blank: Any, i: int) -> Any:
     picked, first = [], 0
     for leaf in leaves:
         element = hot[first : first + leaf[0].size].reshape(leaf[0].shape)
-        picked.append(jnp.asarray(np.broadcast_to(element, leaf.shape), leaf.dtype))
+        picked.append(np.broadcast_to(element, leaf.shape).astype(leaf.dtype))
         first += leaf[0].size
     return jax.tree.unflatten(tree, picked)
 
