@@ -135,6 +135,7 @@ def gives_three_rows(key, n):
     return jnp.zeros((3, 2)), jnp.zeros((3, 2))
 
 
+@pytest.mark.no_type_hook
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
@@ -146,9 +147,11 @@ def gives_three_rows(key, n):
         ({"y": np.zeros((5, 2))}, r"observation's is \(5, 2\); pass one observation"),
         ({"y": np.array([0.0, np.nan])}, "expected a finite observation y, got"),
         ({"simulate": gives_three_rows}, "rows of x and of y, got"),
-        ({"n_samples": 0}, "expected 1 <= n_samples < 2.31, got 0"),
-        ({"max_simulations": 2**31}, "expected 1 <= max_simulations < 2.31"),
-        ({"chunk_size": 0}, "expected 1 <= chunk_size < 2.31"),
+        ({"simulate": lambda key, n: jax.random.normal(key, (n, 2))}, r"to return \(x, y\), got"),
+        ({"n_samples": 2.5}, "expected an integer 1 <= n_samples < 2.31, got 2.5"),
+        ({"n_samples": 0}, "expected an integer 1 <= n_samples < 2.31, got 0"),
+        ({"max_simulations": 2**31}, "expected an integer 1 <= max_simulations < 2.31"),
+        ({"chunk_size": 0}, "expected an integer 1 <= chunk_size < 2.31"),
     ],
 )
 def test_errors(changes, text):

@@ -180,13 +180,13 @@ def test_options_of_the_named_flows(build):
         build(3, activation="swish", rngs=0)
     with raises("Stack: expected backprop to be one of ['remat', 'store'], got 'forget'"):
         build(3, backprop="forget", rngs=0)
-    for options in ({"event_dim": 0}, {"condition_dim": -1}, {"depth": 0}):
+    for options in ({"event_dim": 0}, {"condition_dim": -1}, {"depth": 0}, {"condition_dim": None}):
         (option, value), *_ = options.items()
-        with raises(f"{name}: expected event_dim >= 1, condition_dim >= 0", f"{option}={value}"):
+        with raises(f"{name}: expected integers event_dim >= 1", f"{option}={value}"):
             build(**{"event_dim": 3, "rngs": 0} | options)
     with raises("MLP: expected", "at least one hidden width >= 1, got", "hidden=()"):
         build(3, hidden=(), rngs=0)
-    with raises("rngs: expected an int, one JAX key or flax.nnx.Rngs, got 'seed'", "rngs=0"):
+    with raises("rngs: expected an int, one JAX key or flax.nnx.Rngs, got 'seed'", "for example 0"):
         build(3, rngs="seed")
 
 
@@ -278,9 +278,17 @@ def test_networks():
         MLP(3, 4, rngs=0)(jnp.ones(3), jnp.ones(2))
 
 
+@pytest.mark.parametrize(
+    "build", [Affine, Sigmoid, Logit, lambda shape: Unconstrain(shape, 0.0, 1.0)]
+)
+def test_elementwise_maps_of_dicts(build):
+    with raises(": expected the shape of one array such as (4,), got {'a': (2,)}"):
+        build({"a": (2,)})
+
+
 @pytest.mark.parametrize("rngs", ["seed", 0.5, True, None, np.ones(2), jax.random.split(KEY, 3)])
 def test_rngs(rngs):
-    with raises("rngs: expected an int, one JAX key or flax.nnx.Rngs, got", "for example rngs=0"):
+    with raises("rngs: expected an int, one JAX key or flax.nnx.Rngs, got", "for example 0"):
         as_key(rngs)
     for build in (
         lambda: Orthogonal((3,), rngs=rngs),

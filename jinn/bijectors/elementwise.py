@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, Buffer, apply_elementwise
+from jinn.bijectors.shapes import array_shape
 from jinn.functional.affine import affine_forward, affine_inverse
 from jinn.functional.elementwise import (
     sigmoid_forward,
@@ -43,7 +44,7 @@ class Affine(Bijector):
         param_dtype: jax.typing.DTypeLike = jnp.float32,
     ) -> None:
         """See the class."""
-        self._declare(event_shape)
+        self._declare(array_shape(event_shape, "Affine event_shape"))
         self.event_shape: tuple[int, ...]
         shift = _fit(shift, self.event_shape, "Affine: shift", param_dtype)
         scale = _fit(scale, self.event_shape, "Affine: scale", param_dtype)
@@ -75,7 +76,7 @@ class Sigmoid(Bijector):
 
     def __init__(self, event_shape: tuple[int, ...]) -> None:
         """See the class."""
-        self._declare(event_shape)
+        self._declare(array_shape(event_shape, "Sigmoid event_shape"))
         self.event_shape: tuple[int, ...]
 
     def _forward(
@@ -101,7 +102,7 @@ class Logit(Bijector):
 
     def __init__(self, event_shape: tuple[int, ...]) -> None:
         """See the class."""
-        self._declare(event_shape)
+        self._declare(array_shape(event_shape, "Logit event_shape"))
         self.event_shape: tuple[int, ...]
 
     def _forward(
@@ -133,7 +134,7 @@ class Unconstrain(Bijector):
 
     def __init__(self, event_shape: tuple[int, ...], low: Any, high: Any) -> None:
         """See the class."""
-        self._declare(event_shape)
+        self._declare(array_shape(event_shape, "Unconstrain event_shape"))
         self.event_shape: tuple[int, ...]
         dtype = jnp.result_type(float)
         self.low = Buffer(_fit(low, self.event_shape, "Unconstrain: low", dtype))

@@ -38,6 +38,24 @@ def freeze_shape(shape: Any, name: str) -> Shape:
     return _freeze(shape, name)
 
 
+def array_shape(shape: Any, name: str) -> tuple[int, ...]:
+    """Check the declared shape of events that are single arrays.
+
+    Args:
+        shape: A tuple or list of integers, or an integer.
+        name: What to call it in an error.
+
+    Returns:
+        A tuple.
+
+    Raises:
+        ValueError: If it is no shape, or that of a dict.
+    """
+    if isinstance(shape, dict):
+        raise ValueError(f"{name}: expected the shape of one array such as (4,), got {shape!r}")
+    return _freeze(shape, name)
+
+
 def _freeze(shape: Any, name: str) -> tuple[int, ...]:
     try:
         sizes = tuple(operator.index(n) for n in ((shape,) if isinstance(shape, int) else shape))

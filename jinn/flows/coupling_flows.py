@@ -1,6 +1,7 @@
 """Named flows made of coupling layers."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 import jax
@@ -151,9 +152,10 @@ def _coupling_flow(
     rngs: int | jax.Array | nnx.Rngs,
     **conditioner: Any,
 ) -> Flow:
-    if event_dim < 1 or condition_dim < 0 or depth < 1:
+    least = ((event_dim, 1), (condition_dim, 0), (depth, 1))
+    if not all(isinstance(size, Integral) and size >= minimum for size, minimum in least):
         raise ValueError(
-            f"{name}: expected event_dim >= 1, condition_dim >= 0 and depth >= 1, got "
+            f"{name}: expected integers event_dim >= 1, condition_dim >= 0 and depth >= 1, got "
             f"event_dim={event_dim}, condition_dim={condition_dim}, depth={depth}"
         )
     event_shape = (event_dim,)

@@ -11,6 +11,7 @@ from jaxtyping import Array
 from jinn.bijectors.base import Bijector, check_condition, member_condition
 from jinn.bijectors.shapes import batch_shape, check_sample_shape
 from jinn.distributions.base import Distribution
+from jinn.networks.randomness import as_key
 
 CHUNK_ROWS = 2048
 """Samples are drawn in chunks of about this many events, which fit the processor's cache."""
@@ -142,6 +143,7 @@ class Flow(nnx.Module):
 
     def _sample_base(self, key: jax.Array, shape: tuple[int, ...], condition: Any) -> Any:
         """Latent events `(*shape, *condition_batch, *event_shape)`."""
+        key = as_key(key, "Flow: key")
         check_sample_shape(shape, "Flow")
         batch = batch_shape(condition, self.condition_shape)
         missing = batch if self.base.condition_shape is None else ()

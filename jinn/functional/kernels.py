@@ -5,6 +5,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
@@ -20,7 +21,7 @@ def mmd_squared(
     x: ArrayLike,
     y: ArrayLike,
     *,
-    bandwidths: Sequence[float] = (0.05, 0.2, 0.9),
+    bandwidths: Sequence[float] | float = (0.05, 0.2, 0.9),
     kernel: str = "inverse_multiquadratic",
     unbiased: bool = True,
 ) -> Float[Array, ""]:
@@ -35,7 +36,8 @@ def mmd_squared(
     Args:
         x: Samples of the first distribution, shape (n, dim).
         y: Samples of the second distribution, shape (m, dim).
-        bandwidths: Positive lengths h, in the units of x; the kernels of all are added.
+        bandwidths: Positive lengths h, in the units of x, one or several, whose
+            kernels are added.
         kernel: ``"inverse_multiquadratic"`` or ``"gaussian"``.
         unbiased: Leave the pairs of a point with itself out of E k(x, x') and E k(y, y'). The
             estimate has mean MMD^2 and may be negative; it needs two rows of each. With False they
@@ -67,7 +69,7 @@ def mmd_squared(
             )
     if kernel not in _KERNELS:
         raise ValueError(f"mmd_squared: unknown kernel {kernel!r}; choose from {sorted(_KERNELS)}.")
-    bandwidths = tuple(float(h) for h in bandwidths)
+    bandwidths = tuple(float(h) for h in np.ravel(bandwidths))
     if not bandwidths or not all(h > 0 for h in bandwidths):
         raise ValueError(f"mmd_squared: expected positive bandwidths, got {bandwidths}.")
     dtype = jnp.promote_types(jnp.result_type(x, y, float), jnp.float32)

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from functools import partial
+from numbers import Integral
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
+
+from jinn.networks.randomness import as_key
 
 Simulator = Callable[[Array, int], tuple[Array, Array]]
 _State = tuple[Array, Array, Array]
@@ -83,8 +86,11 @@ def abc_rejection(
         ("max_simulations", max_simulations),
         ("chunk_size", chunk_size),
     ):
-        if not 1 <= number < 2**31:
-            raise ValueError(f"abc_rejection: expected 1 <= {name} < 2^31, got {number}.")
+        if not isinstance(number, Integral) or not 1 <= number < 2**31:
+            raise ValueError(
+                f"abc_rejection: expected an integer 1 <= {name} < 2^31, got {number!r}."
+            )
+    key = as_key(key, "abc_rejection: key")
     y, tolerance = jnp.asarray(y, float), jnp.asarray(tolerance, float)
     if tolerance.shape not in ((), y.shape):
         raise ValueError(
@@ -110,7 +116,12 @@ def abc_rejection(
 
 
 def _check_simulator(key: Array, simulate: Simulator, y: Array, n: int) -> None:
-    x_sim, y_sim = jax.eval_shape(lambda key: simulate(key, n), key)
+    pair = jax.eval_shape(lambda key: simulate(key, n), key)
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise ValueError(
+            f"abc_rejection: expected simulate(key, n) to return (x, y), got {type(pair).__name__}."
+        )
+    x_sim, y_sim = pair
     if x_sim.shape[:1] != (n,) or y_sim.shape[:1] != (n,):
         raise ValueError(
             f"abc_rejection: expected simulate(key, {n}) to give {n} rows of x and of y, got "

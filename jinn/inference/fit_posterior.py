@@ -77,7 +77,7 @@ def fit_posterior(
         )
     if method != "likelihood":
         raise ValueError(f'fit_posterior: expected method to be "likelihood", got {method!r}')
-    statistics_key, flow_key, fit_key = jax.random.split(as_key(key), 3)
+    statistics_key, flow_key, fit_key = jax.random.split(as_key(key, "fit_posterior: key"), 3)
     x, y = _examples(data, statistics_key)
     event_shape = x.shape[1:]
     condition_shape = jax.tree.map(lambda leaf: leaf.shape[1:], y)

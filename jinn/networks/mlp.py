@@ -21,6 +21,7 @@ class MLP(nnx.Module):
 
     The first layer has separate weights for x and for the condition c, and `V c` is computed at
     the condition's own batch: a million values of x for one condition cost one product with V.
+    Where both have the same batch, they share one product.
 
     Args:
         in_size: Length of x's last axis; 0 makes a function of the condition alone.
@@ -119,7 +120,7 @@ class MLP(nnx.Module):
             ValueError: If the condition is missing, unexpected or of other entries.
         """
         act = activation_by_name(self.activation)
-        h = reduce(_add, [self._cast(self.biases[0]), *self._first_layer(x, condition)])
+        h = reduce(_add, self._first_layer(x, condition), self._cast(self.biases[0]))
         h = act(h)
         for kernel, bias in zip(self.kernels, self.biases[1:], strict=True):
             update = act(_add(h @ self._cast(kernel), self._cast(bias)))
@@ -129,10 +130,10 @@ class MLP(nnx.Module):
         return jnp.moveaxis(out, 0, -1)
 
     def _first_layer(self, x: Array, condition: Array | dict[str, Array] | None) -> list[Array]:
-        """The products with x and with every entry of the condition, each at its own batch."""
-        parts = []
-        if self.in_size:
-            parts.append(self._compute(x) @ self._cast(self.input_kernel))
+        """The products with x and with the condition's entries, each at its own batch.
+
+        Inputs of equal batch are joined, so that they cost one product and one sum.
+        """
         if isinstance(condition, dict):
             entries = condition
         else:
@@ -143,13 +144,22 @@ class MLP(nnx.Module):
                 f"MLP: expected the condition's entries {expected}, got {list(entries)}; "
                 "condition_shape says which it takes"
             )
+        factors = [(self._compute(x), self.input_kernel)] if self.in_size else []
         for (name, size), (_, rank) in zip(self.condition_sizes, self.condition_ranks, strict=True):
             value = self._compute(entries[name])
             flat = value.reshape(*value.shape[: value.ndim - rank], size)
-            parts.append(flat @ self._cast(self.condition_kernels[name]))
-        if not parts:
-            parts.append(jnp.zeros((*x.shape[:-1], self.hidden[0]), self._compute(x).dtype))
-        return parts
+            factors.append((flat, self.condition_kernels[name]))
+        if not factors:
+            return [jnp.zeros((*x.shape[:-1], self.hidden[0]), self._compute(x).dtype)]
+        by_batch: dict[tuple[int, ...], list[tuple[Array, nnx.Param]]] = {}
+        for value, kernel in factors:
+            by_batch.setdefault(value.shape[:-1], []).append((value, kernel))
+        products = []
+        for group in by_batch.values():
+            values, kernels = zip(*group, strict=True)
+            joined = jnp.concatenate([self._cast(kernel) for kernel in kernels])
+            products.append(jnp.concatenate(values, axis=-1) @ joined)
+        return products
 
     def _compute(self, value: Array) -> Array:
         return value if self.dtype is None else value.astype(self.dtype)

@@ -1,4 +1,4 @@
-"""The one form of randomness that constructors use inside."""
+"""The one form of randomness that jinn uses inside."""
 
 from numbers import Integral
 
@@ -6,12 +6,13 @@ import jax
 from flax import nnx
 
 
-def as_key(rngs: int | jax.Array | nnx.Rngs) -> jax.Array:
-    """Make one fresh JAX key of what a user may pass as `rngs`.
+def as_key(rngs: int | jax.Array | nnx.Rngs, name: str = "rngs") -> jax.Array:
+    """Make one fresh JAX key of what a user may pass as `rngs` or `key`.
 
     Args:
         rngs: A seed, a JAX key (typed or raw), or `flax.nnx.Rngs`, whose stream "params"
             (or, without one, its default stream) advances.
+        name: What to call it in the error.
 
     Returns:
         A typed JAX key.
@@ -31,6 +32,6 @@ def as_key(rngs: int | jax.Array | nnx.Rngs) -> jax.Array:
         if jax.numpy.issubdtype(rngs.dtype, jax.numpy.integer) and rngs.ndim == 0:
             return jax.random.key(rngs)
     raise ValueError(
-        f"rngs: expected an int, one JAX key or flax.nnx.Rngs, got {rngs!r}; "
-        "for example rngs=0 or rngs=jax.random.key(0)"
+        f"{name}: expected an int, one JAX key or flax.nnx.Rngs, got {rngs!r}; "
+        "for example 0 or jax.random.key(0)"
     )

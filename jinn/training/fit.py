@@ -124,7 +124,7 @@ def fit(
         validate_every=validate_every,
         patience=patience,
     )
-    split_key, first_key, validation_key, train_key = jax.random.split(as_key(key), 4)
+    split_key, first_key, validation_key, train_key = jax.random.split(as_key(key, "fit: key"), 4)
     source, held_out = make_source(
         split_key, data, batch_size=batch_size, steps=steps, validation=validation
     )
