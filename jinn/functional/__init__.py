@@ -1,5 +1,11 @@
 """The mathematics: pure functions of arrays and of any callable as network. No Flax here."""
 
+from jinn.functional.activations import leaky_relu_forward as leaky_relu_forward
+from jinn.functional.activations import leaky_relu_inverse as leaky_relu_inverse
+from jinn.functional.activations import softplus_forward as softplus_forward
+from jinn.functional.activations import softplus_inverse as softplus_inverse
+from jinn.functional.activations import tanh_forward as tanh_forward
+from jinn.functional.activations import tanh_inverse as tanh_inverse
 from jinn.functional.affine import additive_forward as additive_forward
 from jinn.functional.affine import additive_inverse as additive_inverse
 from jinn.functional.affine import affine_forward as affine_forward
@@ -16,6 +22,8 @@ from jinn.functional.elementwise import sigmoid_inverse as sigmoid_inverse
 from jinn.functional.elementwise import unconstrain_forward as unconstrain_forward
 from jinn.functional.elementwise import unconstrain_inverse as unconstrain_inverse
 from jinn.functional.kernels import mmd_squared as mmd_squared
+from jinn.functional.linear import householder_forward as householder_forward
+from jinn.functional.linear import householder_inverse as householder_inverse
 from jinn.functional.linear import orthogonal_forward as orthogonal_forward
 from jinn.functional.linear import orthogonal_inverse as orthogonal_inverse
 from jinn.functional.linear import polish_orthogonal as polish_orthogonal
@@ -25,9 +33,17 @@ from jinn.functional.normalization import actnorm_inverse as actnorm_inverse
 from jinn.functional.normalization import actnorm_statistics as actnorm_statistics
 from jinn.functional.permutation import permutation_forward as permutation_forward
 from jinn.functional.permutation import permutation_inverse as permutation_inverse
+from jinn.functional.powers import exp_forward as exp_forward
+from jinn.functional.powers import exp_inverse as exp_inverse
+from jinn.functional.powers import power_forward as power_forward
+from jinn.functional.powers import power_inverse as power_inverse
 from jinn.functional.spline import (
     rational_quadratic_spline_forward as rational_quadratic_spline_forward,
 )
 from jinn.functional.spline import (
     rational_quadratic_spline_inverse as rational_quadratic_spline_inverse,
 )
+from jinn.functional.triangular import plu_forward as plu_forward
+from jinn.functional.triangular import plu_inverse as plu_inverse
+from jinn.functional.triangular import triangular_forward as triangular_forward
+from jinn.functional.triangular import triangular_inverse as triangular_inverse

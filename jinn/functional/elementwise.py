@@ -4,16 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-
-def _smallest(dtype: jnp.dtype) -> float:
-    """The closest to 0 that a logarithm is taken of; leaves room for 1 / p times a gradient."""
-    info = jnp.finfo(dtype)
-    return float(info.tiny / info.eps)
-
-
-def _clamp(low: float, x: Float[Array, "*shape"], high: float) -> Float[Array, "*shape"]:
-    """Clip so that not even an infinite gradient gets through where x is clipped."""
-    return jax.lax.clamp(jnp.asarray(low, x.dtype), x, jnp.asarray(high, x.dtype))
+from jinn.functional.saturation import clamp, largest_exponent, smallest_argument
 
 
 def sigmoid_forward(
@@ -45,7 +36,7 @@ def sigmoid_inverse(
         `x` and the log-derivative `-log(y) - log(1 - y)` of each element, -inf where y is outside
         [0, 1], where no density is.
     """
-    p = _clamp(_smallest(y.dtype), y, 1 - float(jnp.finfo(y.dtype).epsneg))
+    p = clamp(smallest_argument(y.dtype), y, 1 - float(jnp.finfo(y.dtype).epsneg))
     log_p, log_q = jnp.log(p), jnp.log1p(-p)
     return log_p - log_q, jnp.where((y < 0) | (y > 1), -jnp.inf, -log_p - log_q)
 
@@ -118,7 +109,7 @@ def unconstrain_forward(
     distance = jnp.where(has_low, x - low, high - x)
     one_sided = has_low ^ has_high
     safe_distance = jnp.where(one_sided, distance, 1.0)
-    log_distance = jnp.log(_clamp(_smallest(distance.dtype), safe_distance, jnp.inf))
+    log_distance = jnp.log(clamp(smallest_argument(distance.dtype), safe_distance, jnp.inf))
     sign = jnp.where(has_low, 1.0, -1.0).astype(distance.dtype)
     y = jnp.where(both, two_sided, jnp.where(one_sided, sign * log_distance, x))
     log_det = jnp.where(
@@ -146,7 +137,7 @@ def unconstrain_inverse(
     has_low, has_high, both, safe_low, safe_high, width = _cases(low, high)
     p, log_slope = sigmoid_forward(y)
     one_sided = has_low ^ has_high
-    log_max = jnp.log(jnp.finfo(y.dtype).max) - 1
+    log_max = largest_exponent(y.dtype)
     signed = jnp.where(has_low, y, -y)
     log_distance = jnp.clip(jnp.where(one_sided, signed, 0.0), -log_max, log_max)
     distance = jnp.exp(log_distance)
