@@ -4,7 +4,6 @@ A new bijector gets its cases here; `test_registry.py` fails for one that has no
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -13,11 +12,13 @@ import numpy as np
 from flax import nnx
 
 from jinn.bijectors import (
+    PLU,
     ActNorm,
     Affine,
     Bijector,
     Chain,
     Coupling,
+    Householder,
     Invert,
     Logit,
     Orthogonal,
@@ -30,40 +31,8 @@ from jinn.bijectors import (
 from jinn.bijectors import transformers as t
 from jinn.flows import neural_spline_flow, real_nvp
 from jinn.networks import MLP
-
-REAL = (-float("inf"), float("inf"))
-
-
-@dataclass(frozen=True)
-class Case:
-    """A bijector of class `kind`, and data for it; `make(dtype)` has parameters of that type.
-
-    `domain` and `codomain` are those of `check_bijector`.
-    """
-
-    kind: type[Bijector]
-    make: Callable[[Any], Bijector]
-    x_range: tuple[Any, Any] | None = None
-    domain: tuple[Any, Any] | None = REAL
-    codomain: tuple[Any, Any] | None = REAL
-
-    def data(self, dtype: Any) -> tuple[Bijector, Any, Any]:
-        """The bijector, eight events and eight conditions: normal, or uniform in `x_range`."""
-        bijector = self.make(dtype)
-        generator = np.random.default_rng(1)
-        shape = (8, *bijector.event_shape)
-        x = 1.5 * generator.normal(size=shape)
-        if self.x_range is not None:
-            x = generator.uniform(*self.x_range, shape)
-        return bijector, jnp.asarray(x, dtype), _normal(bijector.condition_shape, dtype, generator)
-
-
-def _normal(shape: Any, dtype: Any, generator: np.random.Generator) -> Any:
-    if shape is None:
-        return None
-    if isinstance(shape, dict):
-        return {key: _normal(size, dtype, generator) for key, size in shape.items()}
-    return jnp.asarray(generator.normal(size=(8, *shape)), dtype)
+from tests.registry_case import Case
+from tests.registry_maps import MAP_CASES
 
 
 class ImageConditioner(nnx.Module):
@@ -149,6 +118,14 @@ def _permute(shape: tuple, dtype: Any, key: jax.Array) -> Permute:
 
 def _orthogonal(shape: tuple, dtype: Any, key: jax.Array) -> Orthogonal:
     return Orthogonal(shape, param_dtype=dtype, rngs=key)
+
+
+def _householder(shape: tuple, dtype: Any, key: jax.Array) -> Householder:
+    return Householder(shape, param_dtype=dtype, rngs=key)
+
+
+def _plu(shape: tuple, dtype: Any, key: jax.Array) -> PLU:
+    return PLU(shape, param_dtype=dtype, rngs=key)
 
 
 def _nested_chain(dtype: Any) -> Chain:
@@ -275,6 +252,8 @@ CASES |= {
     "stack orthogonal, remat": Case(
         Stack, lambda dtype: Stack(_block(_orthogonal)(dtype), 2, rngs=0, backprop="remat")
     ),
+    "stack householder": Case(Stack, lambda dtype: Stack(_block(_householder)(dtype), 3, rngs=0)),
+    "stack plu": Case(Stack, lambda dtype: Stack(_block(_plu)(dtype), 3, rngs=0)),
     "invert unconstrain": Case(
         Invert,
         lambda dtype: Invert(Unconstrain((4,), _LOW, _HIGH)),
@@ -324,3 +303,5 @@ CASES["coupling composed, conditional"] = Case(
         t.Composed((t.Affine(), t.RationalQuadraticSpline(bins=4), t.Additive())), _HALF, (3,)
     ),
 )
+
+CASES |= MAP_CASES

@@ -1,5 +1,8 @@
 """Bijectors: Flax modules that own parameters, shapes and checks, and call `jinn.functional`."""
 
+from jinn.bijectors.activations import LeakyReLU as LeakyReLU
+from jinn.bijectors.activations import Softplus as Softplus
+from jinn.bijectors.activations import Tanh as Tanh
 from jinn.bijectors.actnorm import ActNorm as ActNorm
 from jinn.bijectors.base import Bijector as Bijector
 from jinn.bijectors.base import Buffer as Buffer
@@ -8,15 +11,23 @@ from jinn.bijectors.chain import Invert as Invert
 from jinn.bijectors.check import check_bijector as check_bijector
 from jinn.bijectors.check_report import BijectorLawError as BijectorLawError
 from jinn.bijectors.check_report import BijectorReport as BijectorReport
+from jinn.bijectors.condition import ConditionalAffine as ConditionalAffine
+from jinn.bijectors.condition import EmbedCondition as EmbedCondition
 from jinn.bijectors.coupling import Coupling as Coupling
 from jinn.bijectors.coupling import half_mask as half_mask
 from jinn.bijectors.elementwise import Affine as Affine
 from jinn.bijectors.elementwise import Logit as Logit
 from jinn.bijectors.elementwise import Sigmoid as Sigmoid
 from jinn.bijectors.elementwise import Unconstrain as Unconstrain
+from jinn.bijectors.householder import Householder as Householder
 from jinn.bijectors.module import initialize as initialize
 from jinn.bijectors.module import refresh as refresh
 from jinn.bijectors.module import trainable as trainable
 from jinn.bijectors.orthogonal import Orthogonal as Orthogonal
 from jinn.bijectors.permute import Permute as Permute
+from jinn.bijectors.powers import Exp as Exp
+from jinn.bijectors.powers import Power as Power
+from jinn.bijectors.reshape import Reshape as Reshape
 from jinn.bijectors.stack import Stack as Stack
+from jinn.bijectors.triangular import PLU as PLU
+from jinn.bijectors.triangular import TriangularAffine as TriangularAffine

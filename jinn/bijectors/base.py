@@ -53,6 +53,18 @@ def constant(buffer: nnx.Variable) -> Array:
     return jax.lax.stop_gradient(buffer[...])
 
 
+def read(variable: nnx.Variable) -> Array:
+    """Read a parameter, or a buffer as `constant` does, for what may be either.
+
+    Args:
+        variable: The variable to read.
+
+    Returns:
+        Its array.
+    """
+    return constant(variable) if isinstance(variable, Buffer) else variable[...]
+
+
 class Bijector(nnx.Module, abc.ABC):
     """An invertible map of events, `z = f(x; condition)`, with its log-determinant.
 
@@ -357,8 +369,8 @@ def apply_elementwise(
     Returns:
         The mapped events, and the log-determinant `(*batch,)`, float32 or wider.
     """
-    arrays = (constant(v) if isinstance(v, Buffer) else v[...] for v in parameters)
-    aligned = (a.astype(x.dtype).reshape(*[1] * (x.ndim - a.ndim), *a.shape) for a in arrays)
+    arrays = (read(v).astype(x.dtype) for v in parameters)
+    aligned = (a.reshape(*[1] * (x.ndim - a.ndim), *a.shape) for a in arrays)
     y, log_slopes = function(x, *aligned)
     axes = tuple(range(x.ndim - len(event_shape), x.ndim))
     return y, jnp.sum(log_slopes, axes, dtype=jnp.promote_types(x.dtype, jnp.float32))

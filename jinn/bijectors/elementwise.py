@@ -10,7 +10,7 @@ from jax.core import Tracer
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, Buffer, apply_elementwise
-from jinn.bijectors.shapes import array_shape
+from jinn.bijectors.shapes import array_shape, fit_to_event
 from jinn.functional.affine import affine_forward, affine_inverse
 from jinn.functional.elementwise import (
     sigmoid_forward,
@@ -46,8 +46,8 @@ class Affine(Bijector):
         """See the class."""
         self._declare(array_shape(event_shape, "Affine event_shape"))
         self.event_shape: tuple[int, ...]
-        shift = _fit(shift, self.event_shape, "Affine: shift", param_dtype)
-        scale = _fit(scale, self.event_shape, "Affine: scale", param_dtype)
+        shift = fit_to_event(shift, self.event_shape, "Affine: shift", param_dtype)
+        scale = fit_to_event(scale, self.event_shape, "Affine: scale", param_dtype)
         if not isinstance(scale, Tracer) and not bool(jnp.all(scale > 0)):
             raise ValueError(f"Affine: expected positive scales, got {scale}")
         variable = nnx.Param if learned else Buffer
@@ -137,8 +137,8 @@ class Unconstrain(Bijector):
         self._declare(array_shape(event_shape, "Unconstrain event_shape"))
         self.event_shape: tuple[int, ...]
         dtype = jnp.result_type(float)
-        self.low = Buffer(_fit(low, self.event_shape, "Unconstrain: low", dtype))
-        self.high = Buffer(_fit(high, self.event_shape, "Unconstrain: high", dtype))
+        self.low = Buffer(fit_to_event(low, self.event_shape, "Unconstrain: low", dtype))
+        self.high = Buffer(fit_to_event(high, self.event_shape, "Unconstrain: high", dtype))
         if not np.all(np.asarray(low) < np.asarray(high)):
             raise ValueError(
                 f"Unconstrain: expected low < high for every element, got {low} and {high}"
@@ -153,15 +153,3 @@ class Unconstrain(Bijector):
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
         return apply_elementwise(unconstrain_inverse, y, self.event_shape, self.low, self.high)
-
-
-def _fit(value: Any, event_shape: tuple[int, ...], name: str, dtype: jax.typing.DTypeLike) -> Array:
-    """Broadcast a parameter to the event's shape."""
-    array = jnp.asarray(value, dtype)
-    try:
-        return jnp.broadcast_to(array, event_shape)
-    except ValueError:
-        raise ValueError(
-            f"{name}: expected a shape that broadcasts to the event {event_shape}, "
-            f"got {array.shape}"
-        ) from None

@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jinn.bijectors.base import Bijector, Buffer, constant, zeros_log_det
+from jinn.bijectors.shapes import last_axis
 from jinn.functional.linear import (
     orthogonal_forward,
     orthogonal_inverse,
@@ -43,9 +44,7 @@ class Orthogonal(Bijector):
     ) -> None:
         """See the class."""
         self._declare(event_shape)
-        if isinstance(self.event_shape, dict) or not self.event_shape or not self.event_shape[-1]:
-            raise ValueError(f"Orthogonal: expected an event with a last axis, got {event_shape}")
-        n = self.event_shape[-1]
+        n = last_axis(self.event_shape, "Orthogonal")
         wide = jnp.promote_types(param_dtype, jnp.float32)  # there is no QR in narrower types
         start = jax.random.orthogonal(as_key(rngs), n, dtype=wide)
         self.start = Buffer(start.astype(param_dtype))

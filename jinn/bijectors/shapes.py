@@ -68,6 +68,24 @@ def _freeze(shape: Any, name: str) -> tuple[int, ...]:
     return sizes
 
 
+def last_axis(shape: Shape, name: str) -> int:
+    """Length of an event's last axis, for bijectors that mix it.
+
+    Args:
+        shape: Declared shape of one event.
+        name: The bijector's name, for the error.
+
+    Returns:
+        The length, at least 1.
+
+    Raises:
+        ValueError: If events are dicts or single numbers, or the axis is empty.
+    """
+    if isinstance(shape, dict) or not shape or not shape[-1]:
+        raise ValueError(f"{name}: expected an event with a last axis, got {shape}")
+    return shape[-1]
+
+
 def as_event(
     value: Any, shape: Shape, name: str, dtype: jax.typing.DTypeLike | None = None
 ) -> Event:
@@ -228,3 +246,30 @@ def event_size(shape: Shape) -> int:
     """
     sizes = shape.values() if isinstance(shape, dict) else [shape]
     return sum(math.prod(size) for size in sizes)
+
+
+def fit_to_event(
+    value: Any, event_shape: tuple[int, ...], name: str, dtype: jax.typing.DTypeLike
+) -> Array:
+    """Broadcast a parameter, such as a shift, to the event's shape.
+
+    Args:
+        value: What a user gave, array-like.
+        event_shape: Shape of one event.
+        name: What to call it in an error.
+        dtype: Type of the result.
+
+    Returns:
+        An array of the event's shape.
+
+    Raises:
+        ValueError: If it does not broadcast.
+    """
+    array = jnp.asarray(value, dtype)
+    try:
+        return jnp.broadcast_to(array, event_shape)
+    except ValueError:
+        raise ValueError(
+            f"{name}: expected a shape that broadcasts to the event {event_shape}, "
+            f"got {array.shape}"
+        ) from None

@@ -127,6 +127,7 @@ def _reflections(vectors: Array, dtype: jnp.dtype) -> tuple[Array, Array]:
     size = jax.lax.stop_gradient(jnp.max(jnp.abs(vectors), axis=1, keepdims=True))
     zero = size < smallest_argument(wide)
     scaled = jnp.where(zero, 1.0, vectors / jnp.where(zero, 1.0, size))
+    scaled = jax.lax.optimization_barrier(scaled)  # else XLA may square before it divides
     units = scaled / jnp.linalg.norm(scaled, axis=1, keepdims=True)
     units = jnp.where(zero, 0.0, units)
     with jax.default_matmul_precision("highest"):

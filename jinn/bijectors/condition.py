@@ -1,0 +1,201 @@
+"""Bijectors that turn the condition into something else, by networks of the condition alone."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array
+
+from jinn.bijectors.base import Bijector
+from jinn.bijectors.shapes import (
+    Shape,
+    array_shape,
+    as_event,
+    batch_shape,
+    batched,
+    event_dtype,
+)
+from jinn.functional.affine import affine_forward, affine_inverse, soft_clamp
+from jinn.networks.condition import evaluate_on_condition
+from jinn.networks.mlp import MLP
+
+
+class ConditionalAffine(Bijector):
+    """Scale and shift every element by the condition alone, `z = x * exp(s(c)) + t(c)`.
+
+    Args:
+        event_shape: Shape of one event, of n elements in all.
+        condition_shape: Shape of one condition, a tuple or a dict of tuples.
+        conditioner: Any callable `condition -> parameters`, or None for an `MLP` with the widths
+            `hidden`. It gets the condition with its own batch axes and returns `(*batch, 2 * n)`:
+            all shifts, then all raw log-scales, each in the order of the flattened event.
+        clamp: Bound of the log-scales, `s = clamp * tanh(raw / clamp)`, positive and finite.
+        hidden: Widths of the default conditioner's hidden layers.
+        activation: Name of the default conditioner's activation.
+        param_dtype: Type of the default conditioner's parameters.
+        dtype: Type in which the default conditioner computes; None follows the input.
+        rngs: An int, a JAX key or `flax.nnx.Rngs`, for the default conditioner.
+
+    Raises:
+        ValueError: If an option is out of range or of the wrong kind, or `rngs` is missing.
+    """
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        *,
+        condition_shape: Shape,
+        conditioner: Callable[[Any], Any] | None = None,
+        clamp: float = 2.0,
+        hidden: Sequence[int] | int = (128, 128),
+        activation: str = "silu",
+        param_dtype: jax.typing.DTypeLike = jnp.float32,
+        dtype: jax.typing.DTypeLike | None = None,
+        rngs: int | jax.Array | nnx.Rngs | None = None,
+    ) -> None:
+        """See the class."""
+        shape = array_shape(event_shape, "ConditionalAffine event_shape")
+        if condition_shape is None:
+            raise ValueError(
+                "ConditionalAffine: expected the shape of one condition, got None; "
+                "without a condition use Affine"
+            )
+        if not 0 < clamp < math.inf:
+            raise ValueError(f"ConditionalAffine: expected a positive, finite clamp, got {clamp}")
+        self._declare(shape, condition_shape=condition_shape)
+        self.event_shape: tuple[int, ...]
+        if conditioner is None:
+            if rngs is None:
+                raise ValueError(
+                    "ConditionalAffine: the default conditioner needs rngs, such as rngs=0"
+                )
+            conditioner = MLP(
+                0,
+                2 * math.prod(shape),
+                hidden=hidden,
+                condition_shape=self.condition_shape,
+                activation=activation,
+                param_dtype=param_dtype,
+                dtype=dtype,
+                rngs=rngs,
+            )
+        self.conditioner = _attribute(conditioner, "ConditionalAffine", "conditioner")
+        self.clamp = float(clamp)
+
+    def _parameters(self, x: Array, condition: Any) -> tuple[Array, Array]:
+        """Shifts and log-scales at the condition's batch, with the rank and type of x."""
+        params = evaluate_on_condition(self.conditioner, condition)
+        batch = batch_shape(condition, self.condition_shape)
+        expected = (*batch, 2 * math.prod(self.event_shape))
+        if jnp.shape(params) != expected:
+            raise ValueError(
+                f"ConditionalAffine: expected the conditioner to return shape {expected}, all "
+                f"shifts, then all log-scales of an event, for a condition of batch {batch}, got "
+                f"{jnp.shape(params)}"
+            )
+        ones = [1] * (x.ndim - len(batch) - len(self.event_shape))
+        params = jnp.reshape(params, (*ones, *batch, 2, *self.event_shape)).astype(x.dtype)
+        shift, raw = jnp.moveaxis(params, len(ones) + len(batch), 0)
+        return shift, soft_clamp(raw, self.clamp)
+
+    def _forward(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Array, Array | None]:
+        return self._sum(*affine_forward(x, *self._parameters(x, condition)))
+
+    def _inverse(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Array, Array | None]:
+        return self._sum(*affine_inverse(y, *self._parameters(y, condition)))
+
+    def _sum(self, y: Array, log_slopes: Array) -> tuple[Array, Array]:
+        axes = tuple(range(y.ndim - len(self.event_shape), y.ndim))
+        return y, jnp.sum(log_slopes, axes, dtype=jnp.promote_types(y.dtype, jnp.float32))
+
+
+class EmbedCondition(Bijector):
+    """Give a bijector an embedding of the condition, `z = f(x; network(condition))`.
+
+    The network is evaluated once a call, at the condition's own batch, and everything inside the
+    bijector shares the embedding: wrap a whole `Chain` or `Stack`, not each block of it. The base
+    density of a flow may be conditioned on the condition itself.
+
+    Args:
+        bijector: A bijector whose `condition_shape` is the shape of one embedding.
+        network: Any callable `condition -> embedding`, with the condition's batch axes in front of
+            both; an `MLP` with in_size 0 too.
+        condition_shape: Shape of one condition, a tuple or a dict of tuples.
+
+    Raises:
+        ValueError: If the bijector is none or takes no condition, if the network is no callable,
+            or if no shape of a condition is given.
+    """
+
+    def __init__(
+        self, bijector: Bijector, network: Callable[[Any], Any], condition_shape: Shape
+    ) -> None:
+        """See the class."""
+        if not isinstance(bijector, Bijector):
+            raise ValueError(
+                f"EmbedCondition: expected a Bijector, got {type(bijector).__name__}; "
+                "of a flow, wrap flow.bijector"
+            )
+        if bijector.condition_shape is None:
+            raise ValueError(
+                f"EmbedCondition: {type(bijector).__name__} takes no condition "
+                "(condition_shape is None); build it with the shape of the embedding"
+            )
+        if condition_shape is None:
+            raise ValueError("EmbedCondition: expected the shape of one condition, got None")
+        self._declare(
+            bijector.event_shape,
+            event_shape_out=bijector.event_shape_out,
+            condition_shape=condition_shape,
+            fast_direction=bijector.fast_direction,
+        )
+        self.bijector = bijector
+        self.network = _attribute(network, "EmbedCondition", "network")
+
+    def _embed(self, condition: Any) -> Any:
+        """The embedding `(*batch, *bijector.condition_shape)` of conditions of that batch."""
+        embedding = evaluate_on_condition(self.network, condition)
+        shape: Any = self.bijector.condition_shape
+        embedding = as_event(
+            embedding, shape, "EmbedCondition: what the network returns", event_dtype(condition)
+        )
+        batch = batch_shape(condition, self.condition_shape)
+        if batch_shape(embedding, shape) != batch:
+            raise ValueError(
+                "EmbedCondition: what the network returns: expected shape "
+                f"{batched(shape)} with the condition's batch {batch}, got batch "
+                f"{batch_shape(embedding, shape)}"
+            )
+        return embedding
+
+    def _forward(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None]:
+        c = self._embed(condition)
+        return self.bijector._forward(x, c, key=key, with_log_det=with_log_det)
+
+    def _inverse(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None]:
+        c = self._embed(condition)
+        return self.bijector._inverse(y, c, key=key, with_log_det=with_log_det)
+
+    def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple[Bijector, Any]:
+        new = nnx.clone(self)
+        new.bijector, x = self.bijector._initialize(x, self._embed(condition), invert=invert)
+        return new, x
+
+
+def _attribute(network: Any, owner: str, name: str) -> Any:
+    """A network as an attribute: data if it holds arrays, static if it is a function."""
+    if not callable(network):
+        raise ValueError(f"{owner}: expected {name} to be callable, got {type(network).__name__}")
+    has_leaves = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(network))
+    return nnx.data(network) if has_leaves else network

@@ -1,0 +1,25 @@
+"""Networks as functions of a condition alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jinn.networks.mlp import MLP
+
+
+def evaluate_on_condition(network: Callable[..., Any], condition: Any) -> Any:
+    """Evaluate a network of the condition, at the condition's own batch.
+
+    Args:
+        network: Any callable `condition -> output`. An `MLP` with in_size 0 and a condition_shape
+            counts as one.
+        condition: Conditions with their batch axes, an array or a dict of arrays.
+
+    Returns:
+        What the network gives.
+    """
+    if isinstance(network, MLP) and network.in_size == 0:
+        return network(jnp.zeros((0,), jax.tree.leaves(condition)[0].dtype), condition)
+    return network(condition)
