@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
-from jinn.bijectors import trainable
-from jinn.distributions import StandardNormal, Uniform
+from jinn.bijectors import Affine, trainable
+from jinn.distributions import Normal, StandardNormal, StudentT, Uniform
+from jinn.flows import Flow
 
 LOW, HIGH = np.array([-1.0, 0.5, 2.0], np.float32), np.array([1.0, 0.75, 5.0], np.float32)
 KEY = jax.random.key(0)
@@ -53,7 +55,13 @@ def test_uniform_bounds_broadcast_and_are_not_trained():
 
 
 @pytest.mark.parametrize(
-    "base", [StandardNormal((3,)), Uniform((3,), LOW, HIGH)], ids=lambda b: type(b).__name__
+    "base",
+    [
+        StandardNormal((3,)),
+        Uniform((3,), LOW, HIGH),
+        Normal((3,), 1.0, HIGH),
+    ],
+    ids=lambda b: type(b).__name__,
 )
 @pytest.mark.parametrize("shape", [(), (4,), (2, 5)])
 def test_sample_shapes(base, shape):
@@ -82,3 +90,106 @@ def test_precision_follows_the_event(x64):
     )
     assert StandardNormal((3,)).log_prob(jnp.ones(3, jnp.bfloat16)).dtype == jnp.float32
     assert Uniform((3,)).log_prob(x).dtype == jnp.float64
+
+
+# --- Location and scale ---------------------------------------------------------------------------
+
+MEAN, SCALE, NU = np.array([1.0, -3.0]), np.array([0.2, 30.0]), np.array([0.7, 5.0])
+DENSITIES = {
+    "normal": (lambda **o: Normal((2,), MEAN, SCALE, **o), scipy.stats.norm(MEAN, SCALE)),
+    "student": (
+        lambda **o: StudentT((2,), MEAN, SCALE, degrees_of_freedom=NU, **o),
+        scipy.stats.t(NU, MEAN, SCALE),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_location_scale_densities_are_those_of_scipy(name, x64):
+    make, exact = DENSITIES[name]
+    x = MEAN + SCALE * 3 * np.random.default_rng(0).normal(size=(4, 5, 2))
+    for learned in (False, True):
+        base = make(learned=learned)
+        np.testing.assert_allclose(base.log_prob(x), exact.logpdf(x).sum(-1), rtol=1e-10)
+        assert set(jax.tree.leaves(trainable(base))) == {learned}
+    assert make().log_prob(x.astype(np.float32)).dtype == jnp.float32
+    assert make().log_prob(jnp.asarray(x, jnp.bfloat16)).dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_location_scale_samples_are_those_of_scipy(name):
+    make, exact = DENSITIES[name]
+    x = np.asarray(make(learned=True).sample(KEY, (40, 100)), float).reshape(-1, 2)
+    uniform = exact.cdf(x)
+    for i in range(2):
+        assert scipy.stats.kstest(uniform[:, i], "uniform").pvalue > 1e-3
+    assert abs(np.corrcoef(uniform.T)[0, 1]) < 0.06
+
+
+def test_student_t_for_all_degrees_of_freedom():
+    """Also where differences of log-gammas would cancel."""
+    nu = np.geomspace(0.02, 1e7, 80)
+    base = StudentT((80,), degrees_of_freedom=nu, learned=True)
+    nu = np.exp(np.asarray(base.log_degrees_of_freedom[...], float))  # after rounding
+    for x in (0.0, 0.5, 40.0):
+
+        def elements(log_nu, x=x):
+            def one(log_nu):
+                base = StudentT((), degrees_of_freedom=jnp.exp(log_nu), learned=True)
+                return base.log_prob(x)
+
+            return jax.vmap(jax.value_and_grad(one))(log_nu)
+
+        values, slopes = jax.jit(elements)(base.log_degrees_of_freedom[...])
+        np.testing.assert_allclose(values, scipy.stats.t(nu).logpdf(x), rtol=2e-5, atol=1e-5)
+        step = 1e-4
+        numerical = scipy.stats.t(nu * np.exp(step)).logpdf(x)
+        numerical = (numerical - scipy.stats.t(nu * np.exp(-step)).logpdf(x)) / (2 * step)
+        held = nu < 1e4  # beyond, the numerical slope is rounding
+        np.testing.assert_allclose(slopes[held], numerical[held], rtol=1e-3, atol=3e-4)
+        assert np.isfinite(slopes).all()
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_location_scale_densities_are_finite_at_extremes(name):
+    base = DENSITIES[name][0](learned=True)
+    x = jnp.array([[0.0, 1e4], [1e4, -1e4], [1e-30, 0.0]])
+
+    @jax.jit
+    def run(base, x):
+        return base.log_prob(x), jax.grad(lambda b, x: jnp.sum(b.log_prob(x)), (0, 1))(base, x)
+
+    for shift in (-3.0, 3.0):
+        moved = jax.tree.map(lambda leaf, s=shift: 0 * leaf + s, base)
+        for leaf in jax.tree.leaves(run(moved, x)):
+            assert np.isfinite(leaf).all()
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_learned_bases_in_flows_and_ensembles(name):
+    make, _ = DENSITIES[name]
+
+    def flow(key):
+        shift = jax.random.normal(key, (2,))
+        return Flow(Affine((2,), shift=shift), make(learned=True))
+
+    x = np.array([[0.5, -1.0], [2.0, 3.0]], np.float32)
+    one = jax.jit(flow)(KEY)
+    expected = make().log_prob(x + np.asarray(one.bijector.shift))
+    np.testing.assert_allclose(one.log_prob(x), expected, rtol=1e-5)
+    gradient = jax.jit(jax.grad(lambda f: jnp.sum(f.log_prob(x))))(one)
+    assert all(leaf.all() for leaf in jax.tree.leaves(gradient.base))
+    ensemble = jax.vmap(flow)(jax.random.split(KEY, 3))
+    log_probs = jax.jit(jax.vmap(lambda f: f.log_prob(x)))(ensemble)
+    assert log_probs.shape == (3, 2) and len(np.unique(log_probs[:, 0])) == 3
+    draws = jax.vmap(lambda f: f.sample(KEY, (5,)))(ensemble)
+    assert draws.shape == (3, 5, 2)
+
+
+def test_a_learned_base_finds_the_moments_of_its_data():
+    """The gradient of the likelihood vanishes at the sample's mean and deviation."""
+    x = jax.random.normal(KEY, (100, 2)) * jnp.array([[2.0, 0.1]]) + jnp.array([[5.0, -1.0]])
+    base = Normal((2,), x.mean(0), x.std(0), learned=True)
+    gradient = jax.grad(lambda b: jnp.mean(b.log_prob(x)))(base)
+    for leaf in jax.tree.leaves(gradient):
+        np.testing.assert_allclose(leaf, 0.0, atol=1e-4)
