@@ -25,6 +25,7 @@ from jinn.bijectors import (
     Permute,
     Sigmoid,
     Stack,
+    TwoSidedCoupling,
     Unconstrain,
     half_mask,
 )
@@ -73,6 +74,25 @@ def _vector_coupling(
         hidden=(8,),
         param_dtype=dtype,
         rngs=0,
+    )
+
+
+def _two_sided(transformer: Any, mask: Sequence[bool], **options: Any) -> Callable[[Any], Any]:
+    return lambda dtype: TwoSidedCoupling(
+        (len(mask),),
+        mask=mask,
+        transformer=transformer,
+        hidden=(8,),
+        param_dtype=dtype,
+        rngs=0,
+        **options,
+    )
+
+
+def _two_sided_image(dtype: Any) -> TwoSidedCoupling:
+    networks = [ImageConditioner((2, 2, 2), (2, 2, 4), (3,), dtype) for _ in range(2)]
+    return TwoSidedCoupling(
+        (2, 2, 2), mask=_CHECKERBOARD, conditioners=tuple(networks), condition_shape=(3,)
     )
 
 
@@ -163,6 +183,9 @@ TRANSFORMERS = {
     "rational_quadratic_spline": t.RationalQuadraticSpline(),
     "affine, clamp": t.Affine(clamp=0.5),
     "spline, bins and bound": t.RationalQuadraticSpline(bins=2, bound=1.5),
+    "volume_preserving": t.VolumePreserving(),
+    "volume_preserving, arctan": t.VolumePreserving(clamp=1.0, law="arctan"),
+    "affine, arctan": t.Affine(law="arctan"),
     "composed": t.Composed((t.RationalQuadraticSpline(bins=2), t.Affine(clamp=1.0))),
 }
 
@@ -171,7 +194,7 @@ CASES: dict[str, Case] = {
     for _name, _transformer in TRANSFORMERS.items()
 }
 
-for _name in ("additive", "affine", "rational_quadratic_spline"):
+for _name in ("additive", "affine", "volume_preserving", "rational_quadratic_spline"):
     CASES |= {
         f"coupling {_name}, odd, conditional": Case(Coupling, _vector_coupling(_name, _ODD, (3,))),
         f"coupling {_name}, alternating, dict condition": Case(
@@ -193,6 +216,33 @@ CASES |= {
         Coupling,
         lambda dtype: Coupling((4,), mask=_HALF, conditioner=parameter_free_conditioner),
     ),
+    "coupling affine, separate networks": Case(
+        Coupling,
+        lambda dtype: Coupling(
+            (4,),
+            mask=_HALF,
+            condition_shape=(3,),
+            hidden=(8,),
+            separate_networks=True,
+            param_dtype=dtype,
+            rngs=0,
+        ),
+    ),
+    "two-sided affine": Case(TwoSidedCoupling, _two_sided("affine", _HALF)),
+    "two-sided affine, separate networks, arctan": Case(
+        TwoSidedCoupling,
+        _two_sided(t.Affine(4.0, "arctan"), _ODD, separate_networks=True, condition_shape=(3,)),
+    ),
+    "two-sided volume_preserving": Case(
+        TwoSidedCoupling, _two_sided("volume_preserving", (True, False, True, False, True))
+    ),
+    "two-sided spline, dict condition": Case(
+        TwoSidedCoupling,
+        _two_sided(
+            t.RationalQuadraticSpline(bins=2), _ODD, condition_shape={"a": (2,), "b": (2, 2)}
+        ),
+    ),
+    "two-sided image, checkerboard": Case(TwoSidedCoupling, _two_sided_image),
     "permute given": Case(Permute, lambda dtype: Permute((4,), (2, 0, 3, 1))),
     "permute reverse": Case(Permute, lambda dtype: Permute((3,), "reverse")),
     "permute random": Case(Permute, lambda dtype: Permute((5,), rngs=0)),

@@ -1,6 +1,7 @@
 """Coupling layers."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,8 +14,16 @@ from jaxtyping import Array
 from jinn.bijectors.base import Bijector
 from jinn.bijectors.shapes import Shape, insert_axes
 from jinn.bijectors.transformers import Transformer, as_transformer
-from jinn.functional.coupling import coupling_forward, coupling_inverse, coupling_sizes
+from jinn.functional.coupling import (
+    coupling_forward,
+    coupling_inverse,
+    coupling_sizes,
+    two_sided_coupling_forward,
+    two_sided_coupling_inverse,
+)
 from jinn.networks.mlp import MLP
+from jinn.networks.randomness import as_key
+from jinn.networks.separate import SeparateNetworks
 
 Conditioner = Callable[[Any, Any], Any]
 
@@ -34,12 +43,14 @@ class Coupling(Bijector):
             where it is transformed, and serves all channels; see
             `jinn.functional.coupling_forward`. An `MLP` given for an image sees each pixel by
             itself, with the same condition at all.
-        transformer: "additive", "affine" or "rational_quadratic_spline", or an object with
-            `n_params`, `forward(x, params)`, `inverse(y, params)` and parameters on the leading
-            axis; see `jinn.bijectors.transformers`.
+        transformer: "additive", "affine", "volume_preserving" or "rational_quadratic_spline", or
+            an object with `n_params`, `forward(x, params)`, `inverse(y, params)` and parameters on
+            the leading axis; see `jinn.bijectors.transformers`.
         condition_shape: Shape of one condition (a tuple or a dict of tuples), or None.
         hidden: Widths of the default conditioner's hidden layers.
         activation: Name of the default conditioner's activation.
+        separate_networks: Make the default conditioner of one network for each of the
+            transformer's parameters, as FrEIA's Real NVP block has them for scale and shift.
         param_dtype: Type of the default conditioner's parameters.
         dtype: Type in which the default conditioner computes; None follows the input.
         rngs: An int, a JAX key or `flax.nnx.Rngs`, for the default conditioner.
@@ -63,61 +74,136 @@ class Coupling(Bijector):
         condition_shape: Shape | None = None,
         hidden: Sequence[int] | int = (128, 128),
         activation: str = "silu",
+        separate_networks: bool = False,
         param_dtype: jax.typing.DTypeLike = jnp.float32,
         dtype: jax.typing.DTypeLike | None = None,
         rngs: int | jax.Array | nnx.Rngs | None = None,
     ) -> None:
         """See the class."""
         self._declare(event_shape, condition_shape=condition_shape)
-        array = _check_mask(mask, self.event_shape)
+        array = _check_mask(mask, self.event_shape, "Coupling")
         self.mask = _as_tuple(array)
         self.transformer = nnx.static(as_transformer(transformer))
-        n_in, n_out = coupling_sizes(array)
         if conditioner is None:
-            if array.ndim > 1:
-                raise ValueError(
-                    f"Coupling: events of shape {self.event_shape} need a conditioner of their "
-                    "own; the default, an MLP, is for vectors"
-                )
-            if rngs is None:
-                raise ValueError("Coupling: the default conditioner needs rngs, such as rngs=0")
-            conditioner = MLP(
-                n_in,
-                self.transformer.n_params * n_out,
-                hidden=hidden,
+            conditioner = _default_conditioner(
+                array,
+                self.transformer.n_params,
+                "Coupling",
                 condition_shape=self.condition_shape,
+                hidden=hidden,
                 activation=activation,
+                separate_networks=separate_networks,
                 param_dtype=param_dtype,
                 dtype=dtype,
                 rngs=rngs,
             )
-        if not callable(conditioner):
-            raise ValueError(
-                f"Coupling: expected conditioner to be callable, got {type(conditioner).__name__}"
-            )
-        has_leaves = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(conditioner))
-        self.conditioner = nnx.data(conditioner) if has_leaves else conditioner
+        self.conditioner = _as_member(conditioner, "Coupling")
 
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        return coupling_forward(x, self._network(condition), self.transformer, mask=self.mask)
+        network = _bind(self.conditioner, condition, self)
+        return coupling_forward(x, network, self.transformer, mask=self.mask)
 
     def _inverse(
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        return coupling_inverse(y, self._network(condition), self.transformer, mask=self.mask)
+        network = _bind(self.conditioner, condition, self)
+        return coupling_inverse(y, network, self.transformer, mask=self.mask)
 
-    def _network(self, condition: Any) -> Callable[[Any], Any]:
-        """The conditioner as a function of the untouched elements alone.
 
-        An `MLP` sees each pixel of an image by itself, so its condition gets axes of size 1 where
-        the pixels are.
-        """
-        spatial = len(self.event_shape) - 1
-        if spatial and condition is not None and isinstance(self.conditioner, MLP):
-            condition = insert_axes(condition, self.condition_shape, spatial)
-        return lambda u: self.conditioner(u, condition)
+class TwoSidedCoupling(Bijector):
+    """Transform both parts, `v1 = T(u1; net1(u2, condition)), v2 = T(u2; net2(v1, condition))`.
+
+    The block of the INN papers. It does what two `Coupling`s with opposite masks do.
+
+    Args:
+        event_shape: Shape of one event.
+        mask: Booleans of the event's shape, True for u1, which is transformed first, and False for
+            u2; see `half_mask`. Both parts must have elements.
+        conditioners: Two callables as for `Coupling`: net1 serves u1, net2 serves u2. None makes
+            MLPs (vectors only) with the widths `hidden`.
+        transformer: As for `Coupling`; the same for both parts.
+        condition_shape: Shape of one condition (a tuple or a dict of tuples), or None.
+        hidden: Widths of the default conditioners' hidden layers.
+        activation: Name of the default conditioners' activation.
+        separate_networks: Make each default conditioner of one network for each of the
+            transformer's parameters; with `transformers.Affine(law="arctan")` this is FrEIA's
+            Real NVP block.
+        param_dtype: Type of the default conditioners' parameters.
+        dtype: Type in which the default conditioners compute; None follows the input.
+        rngs: An int, a JAX key or `flax.nnx.Rngs`, for the default conditioners.
+
+    Raises:
+        ValueError: If the mask does not fit or leaves a part empty, if the transformer is unknown,
+            or if the default conditioners cannot be built.
+
+    Reference:
+        Analyzing Inverse Problems with Invertible Neural Networks (Ardizzone et al., 2019),
+        equation 7, https://arxiv.org/abs/1808.04730
+    """
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        *,
+        mask: Any,
+        conditioners: tuple[Conditioner, Conditioner] | None = None,
+        transformer: str | Transformer = "affine",
+        condition_shape: Shape | None = None,
+        hidden: Sequence[int] | int = (128, 128),
+        activation: str = "silu",
+        separate_networks: bool = False,
+        param_dtype: jax.typing.DTypeLike = jnp.float32,
+        dtype: jax.typing.DTypeLike | None = None,
+        rngs: int | jax.Array | nnx.Rngs | None = None,
+    ) -> None:
+        """See the class."""
+        name = "TwoSidedCoupling"
+        self._declare(event_shape, condition_shape=condition_shape)
+        array = _check_mask(mask, self.event_shape, name)
+        if array.all():
+            raise ValueError(f"{name}: the mask leaves one part empty; set it False somewhere")
+        self.mask = _as_tuple(array)
+        self.transformer = nnx.static(as_transformer(transformer))
+        if conditioners is None:
+            build = partial(
+                _default_conditioner,
+                n_params=self.transformer.n_params,
+                name=name,
+                condition_shape=self.condition_shape,
+                hidden=hidden,
+                activation=activation,
+                separate_networks=separate_networks,
+                param_dtype=param_dtype,
+                dtype=dtype,
+            )
+            keys = (None, None) if rngs is None else jax.random.split(as_key(rngs))
+            conditioners = build(array, rngs=keys[0]), build(~array, rngs=keys[1])
+        if not isinstance(conditioners, tuple | list) or len(conditioners) != 2:
+            raise ValueError(
+                f"{name}: expected two conditioners, one for each part, got {conditioners!r}"
+            )
+        self.first_conditioner = _as_member(conditioners[0], name)
+        self.second_conditioner = _as_member(conditioners[1], name)
+
+    def _forward(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Array, Array | None]:
+        networks = self._networks(condition)
+        return two_sided_coupling_forward(x, networks, self.transformer, mask=self.mask)
+
+    def _inverse(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Array, Array | None]:
+        networks = self._networks(condition)
+        return two_sided_coupling_inverse(y, networks, self.transformer, mask=self.mask)
+
+    def _networks(self, condition: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+        return (
+            _bind(self.first_conditioner, condition, self),
+            _bind(self.second_conditioner, condition, self),
+        )
 
 
 def half_mask(n: int) -> tuple[bool, ...]:
@@ -132,20 +218,66 @@ def half_mask(n: int) -> tuple[bool, ...]:
     return tuple(i >= n // 2 for i in range(n))
 
 
-def _check_mask(mask: Any, event_shape: Shape) -> np.ndarray:
+def _check_mask(mask: Any, event_shape: Shape, name: str) -> np.ndarray:
     if isinstance(mask, Tracer):
-        raise ValueError("Coupling: expected a static mask, got a traced array; use tuples")
+        raise ValueError(f"{name}: expected a static mask, got a traced array; use tuples")
     array = np.asarray(mask)
     if array.dtype != bool or array.shape != event_shape or array.ndim == 0:
         raise ValueError(
-            f"Coupling: expected a mask of booleans of the event's shape {event_shape}, True where "
+            f"{name}: expected a mask of booleans of the event's shape {event_shape}, True where "
             f"the event is transformed, got {array.dtype} of shape {array.shape}"
         )
     if not array.any():
-        raise ValueError("Coupling: the mask transforms nothing; set it True somewhere")
+        raise ValueError(f"{name}: the mask transforms nothing; set it True somewhere")
     return array
 
 
 def _as_tuple(array: np.ndarray) -> Any:
     """Booleans as nested tuples, which are static and hashable."""
     return tuple(map(_as_tuple, array)) if array.ndim > 1 else tuple(map(bool, array))
+
+
+def _default_conditioner(
+    mask: np.ndarray,
+    n_params: int,
+    name: str,
+    *,
+    separate_networks: bool,
+    rngs: int | jax.Array | nnx.Rngs | None,
+    **options: Any,
+) -> MLP | SeparateNetworks:
+    """An MLP for a coupling of vectors, or one for each parameter of the transformer."""
+    if mask.ndim > 1:
+        raise ValueError(
+            f"{name}: events of shape {mask.shape} need a conditioner of their own; the default, "
+            "an MLP, is for vectors"
+        )
+    if rngs is None:
+        raise ValueError(f"{name}: the default conditioner needs rngs, such as rngs=0")
+    n_in, n_out = coupling_sizes(mask)
+    if not separate_networks:
+        return MLP(n_in, n_params * n_out, rngs=rngs, **options)
+    return SeparateNetworks(lambda key: MLP(n_in, n_out, rngs=key, **options), n_params, rngs=rngs)
+
+
+def _as_member(conditioner: Any, name: str) -> Any:
+    """A conditioner as an attribute of a module: data where it has arrays, static otherwise."""
+    if not callable(conditioner):
+        raise ValueError(
+            f"{name}: expected conditioner to be callable, got {type(conditioner).__name__}"
+        )
+    has_leaves = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(conditioner))
+    return nnx.data(conditioner) if has_leaves else conditioner
+
+
+def _bind(conditioner: Any, condition: Any, bijector: Bijector) -> Callable[[Any], Any]:
+    """The conditioner as a function of the untouched elements alone.
+
+    An `MLP` sees each pixel of an image by itself, so its condition gets axes of size 1 where
+    the pixels are.
+    """
+    spatial = len(bijector.event_shape) - 1
+    network = conditioner.networks if isinstance(conditioner, SeparateNetworks) else conditioner
+    if spatial and condition is not None and isinstance(network, MLP):
+        condition = insert_axes(condition, bijector.condition_shape, spatial)
+    return lambda u: conditioner(u, condition)

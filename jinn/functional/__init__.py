@@ -10,11 +10,16 @@ from jinn.functional.affine import additive_forward as additive_forward
 from jinn.functional.affine import additive_inverse as additive_inverse
 from jinn.functional.affine import affine_forward as affine_forward
 from jinn.functional.affine import affine_inverse as affine_inverse
+from jinn.functional.affine import arctan_clamp as arctan_clamp
 from jinn.functional.affine import soft_clamp as soft_clamp
+from jinn.functional.affine import volume_preserving_forward as volume_preserving_forward
+from jinn.functional.affine import volume_preserving_inverse as volume_preserving_inverse
 from jinn.functional.coupling import Transformer as Transformer
 from jinn.functional.coupling import coupling_forward as coupling_forward
 from jinn.functional.coupling import coupling_inverse as coupling_inverse
 from jinn.functional.coupling import coupling_sizes as coupling_sizes
+from jinn.functional.coupling import two_sided_coupling_forward as two_sided_coupling_forward
+from jinn.functional.coupling import two_sided_coupling_inverse as two_sided_coupling_inverse
 from jinn.functional.elementwise import logit_forward as logit_forward
 from jinn.functional.elementwise import logit_inverse as logit_inverse
 from jinn.functional.elementwise import sigmoid_forward as sigmoid_forward

@@ -1,6 +1,7 @@
 """Coupling: one part of an event is transformed, with parameters computed from the other part."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -19,6 +20,10 @@ class Transformer(Protocol):
 
     `forward(x, params)` and `inverse(y, params)` take values of any shape and parameters of shape
     `(n_params, *x.shape)` and return the mapped values and the log-derivative of each element.
+
+    A map of whole events, such as a volume-preserving one, has an attribute `of_events = True`. Its
+    methods take a third argument, `mask`: booleans, static, True for the elements of one event
+    that are transformed. The event's axes then lead: values have shape `(*mask.shape, *batch)`.
     """
 
     @property
@@ -83,7 +88,7 @@ def coupling_forward(
         Density estimation using Real NVP (Dinh, Sohl-Dickstein, Bengio, 2017), section 3.3,
         https://arxiv.org/abs/1605.08803
     """
-    return _couple(x, conditioner, transformer.n_params, transformer.forward, mask)
+    return _couple(x, conditioner, transformer, transformer.forward, mask)
 
 
 def coupling_inverse(
@@ -107,7 +112,64 @@ def coupling_inverse(
     Raises:
         ValueError: If the mask does not fit `y`, or the conditioner returns a wrong shape.
     """
-    return _couple(y, conditioner, transformer.n_params, transformer.inverse, mask)
+    return _couple(y, conditioner, transformer, transformer.inverse, mask)
+
+
+def two_sided_coupling_forward(
+    x: Float[Array, "*batch_and_event"],
+    conditioners: tuple[Conditioner, Conditioner],
+    transformer: Transformer,
+    *,
+    mask: Any,
+) -> tuple[Float[Array, "*batch_and_event"], Float[Array, "*batch"]]:
+    """Transform both parts, `v1 = T(u1; net1(u2)), v2 = T(u2; net2(v1))`.
+
+    Args:
+        x: Values, shape `(*batch, *event)`; the event's rank is that of the mask.
+        conditioners: net1, from u2 to the parameters of u1, and net2, from v1 to those of u2; as
+            in `coupling_forward`.
+        transformer: An elementwise invertible map, see `Transformer`.
+        mask: Booleans of the event's shape, static, True for u1, which is transformed first.
+
+    Returns:
+        `y` in the shape of `x`, and the log-determinant in the batch's shape, float32 or wider.
+
+    Raises:
+        ValueError: If the mask does not fit `x`, or a conditioner returns a wrong shape.
+
+    Reference:
+        Analyzing Inverse Problems with Invertible Neural Networks (Ardizzone et al., 2019),
+        equation 7, https://arxiv.org/abs/1808.04730
+    """
+    v, first = coupling_forward(x, conditioners[0], transformer, mask=mask)
+    y, second = coupling_forward(v, conditioners[1], transformer, mask=np.logical_not(mask))
+    return y, first + second
+
+
+def two_sided_coupling_inverse(
+    y: Float[Array, "*batch_and_event"],
+    conditioners: tuple[Conditioner, Conditioner],
+    transformer: Transformer,
+    *,
+    mask: Any,
+) -> tuple[Float[Array, "*batch_and_event"], Float[Array, "*batch"]]:
+    """Undo `two_sided_coupling_forward`: u2 from v1 first, then u1 from u2.
+
+    Args:
+        y: Values, shape `(*batch, *event)`.
+        conditioners: The conditioners of the forward map.
+        transformer: The transformer of the forward map.
+        mask: The mask of the forward map.
+
+    Returns:
+        `x` in the shape of `y`, and the log-determinant in the batch's shape, float32 or wider.
+
+    Raises:
+        ValueError: If the mask does not fit `y`, or a conditioner returns a wrong shape.
+    """
+    v, second = coupling_inverse(y, conditioners[1], transformer, mask=np.logical_not(mask))
+    x, first = coupling_inverse(v, conditioners[0], transformer, mask=mask)
+    return x, first + second
 
 
 def coupling_sizes(mask: Any) -> tuple[int, int]:
@@ -134,7 +196,7 @@ def _channel_mask(mask: np.ndarray) -> np.ndarray | None:
 
 
 def _couple(
-    x: Array, conditioner: Conditioner, n_params: int, transform: Callable, mask: Any
+    x: Array, conditioner: Conditioner, transformer: Transformer, transform: Callable, mask: Any
 ) -> tuple[Array, Array]:
     mask = np.asarray(mask, bool)
     rank = mask.ndim
@@ -143,16 +205,20 @@ def _couple(
             f"coupling: expected values that end in the mask's shape {mask.shape}, got {x.shape}"
         )
     channels = _channel_mask(mask)
+    apply = transform
+    if getattr(transformer, "of_events", False):
+        moved = mask if channels is None else mask[..., channels]
+        apply = partial(_transform_events, transform, moved)
     if channels is None:
-        params = _parameters(conditioner(jnp.where(mask, 0.0, x)), x, n_params)
-        values, log_slopes = _transformed(transform, x, params)
+        params = _parameters(conditioner(jnp.where(mask, 0.0, x)), x, transformer.n_params)
+        values, log_slopes = _transformed(apply, x, params)
         y = jnp.where(mask, values, x)
         log_slopes = jnp.where(mask, log_slopes, 0.0)
     else:
         untouched, transformed = np.flatnonzero(~channels), np.flatnonzero(channels)
         u, t = _select(x, untouched), _select(x, transformed)
-        params = _parameters(conditioner(u), t, n_params)
-        values, log_slopes = _transformed(transform, t, params)
+        params = _parameters(conditioner(u), t, transformer.n_params)
+        values, log_slopes = _transformed(apply, t, params)
         y = _merge(u, values, untouched, transformed)
     axes = tuple(range(x.ndim - rank, x.ndim))
     wide = jnp.promote_types(x.dtype, jnp.float32)
@@ -184,6 +250,21 @@ def _transformed(transform: Callable, x: Array, params: Array) -> tuple[Array, A
     """
     y, log_slopes = transform(jnp.moveaxis(x, -1, 0).astype(params.dtype), params)
     return jnp.moveaxis(y, 0, -1).astype(x.dtype), jnp.moveaxis(log_slopes, 0, -1)
+
+
+def _transform_events(
+    transform: Callable, mask: np.ndarray, x: Array, params: Array
+) -> tuple[Array, Array]:
+    """Apply a transformer of whole events, with all of the event's axes leading."""
+    spatial = mask.ndim - 1
+    last, first = tuple(range(-spatial, 0)), tuple(range(1, 1 + spatial))
+    after_params = tuple(range(2, 2 + spatial))
+    y, log_slopes = transform(
+        jnp.moveaxis(x, last, first),
+        jnp.moveaxis(params, last, after_params),
+        np.moveaxis(mask, -1, 0),
+    )
+    return jnp.moveaxis(y, first, last), jnp.moveaxis(log_slopes, first, last)
 
 
 def _select(x: Array, indices: np.ndarray) -> Array:

@@ -2,3 +2,4 @@
 
 from jinn.networks.mlp import MLP as MLP
 from jinn.networks.randomness import as_key as as_key
+from jinn.networks.separate import SeparateNetworks as SeparateNetworks
