@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinn.inference.abc import abc_rejection
+from jinn.inference.abc import abc_quantile, abc_rejection
 
 
 def gaussian_model(key, n):
@@ -158,3 +158,61 @@ def test_errors(changes, text):
     arguments = {"simulate": gaussian_model, "y": Y, "tolerance": 0.1} | changes
     with pytest.raises(ValueError, match=text):
         abc_rejection(jax.random.key(0), arguments.pop("simulate"), arguments.pop("y"), **arguments)
+
+
+def test_the_nearest_are_those_of_a_sort():
+    key, n, k = jax.random.key(3), 5000, 40
+    result = abc_quantile(key, gaussian_model, Y, n_simulations=n, n_samples=k, chunk_size=n)
+    x = np.asarray(gaussian_model(jax.random.fold_in(key, 0), n)[0])
+    distances = np.linalg.norm(x - Y, axis=1)
+    np.testing.assert_allclose(result.distances, np.sort(distances)[:k], rtol=1e-5)
+    np.testing.assert_allclose(result.samples, x[np.argsort(distances)[:k]])
+
+
+def test_the_nearest_over_chunks():
+    """Chunks that do not fill: exactly N simulations count."""
+    counts = {"n_simulations": 2500, "n_samples": 2500, "chunk_size": 1000}
+    result = abc_quantile(jax.random.key(0), gaussian_model, Y, scale=np.array([0.5, 2.0]), **counts)
+    assert len(np.unique(result.samples, axis=0)) == 2500
+    errors = (np.asarray(result.samples) - Y) / np.array([0.5, 2.0])
+    np.testing.assert_allclose(result.distances, np.linalg.norm(errors, axis=1), rtol=1e-5)
+    assert np.all(np.diff(result.distances) >= 0)
+
+
+def test_the_nearest_approach_the_posterior():
+    result = abc_quantile(
+        jax.random.key(5), gaussian_model, Y, n_simulations=400_000, n_samples=400
+    )
+    assert result.distances[-1] < 0.1
+    np.testing.assert_allclose(result.samples.mean(0), Y, atol=0.01)
+
+
+def test_simulations_that_are_not_finite_are_never_near():
+    def model(key, n):
+        x = jax.random.normal(key, (n, 2))
+        return x, jnp.where(x > 0, x, jnp.nan)
+
+    near = abc_quantile(jax.random.key(0), model, Y + 1, n_simulations=1000, n_samples=50)
+    assert np.all(near.samples > 0)
+    with pytest.warns(UserWarning, match="of 1000 simulations are finite, 900 were wanted"):
+        all_of_them = abc_quantile(
+            jax.random.key(0), model, Y + 1, n_simulations=1000, n_samples=900
+        )
+    assert np.array_equal(np.isnan(all_of_them.samples[:, 0]), np.isinf(all_of_them.distances))
+
+
+@pytest.mark.no_type_hook
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"n_simulations": 10}, "expected n_samples <= n_simulations, got 20 and 10"),
+        ({"n_simulations": 1.5}, "expected an integer 1 <= n_simulations < 2.31, got 1.5"),
+        ({"scale": 0.0}, "abc_quantile: expected a positive scale, got 0.0"),
+        ({"scale": np.ones(3)}, r"one scale or one for each entry of y, of shape \(2,\)"),
+        ({"y": np.zeros(3)}, r"abc_quantile: the simulator's y has shape \(2,\)"),
+    ],
+)
+def test_errors_of_the_nearest(changes, text):
+    arguments = {"y": Y, "n_simulations": 100, "n_samples": 20} | changes
+    with pytest.raises(ValueError, match=text):
+        abc_quantile(jax.random.key(0), gaussian_model, arguments.pop("y"), **arguments)

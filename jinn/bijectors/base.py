@@ -136,6 +136,10 @@ class Bijector(nnx.Module, abc.ABC):
         run = self._inverse if invert else self._forward
         return self, run(x, condition, key=None, with_log_det=False)[0]
 
+    def _parts(self, name: str) -> list[tuple[str, "Bijector"]]:
+        """The bijectors that it applies in turn, with the expressions that reach them."""
+        return [(name, self)]
+
     @final
     def forward_and_log_det(
         self, x: Any, condition: Any = None, *, key: jax.Array | None = None

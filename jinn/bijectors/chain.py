@@ -102,6 +102,9 @@ class Chain(Bijector):
                 total = log_det if total is None else total + cast(Array, log_det)
         return y, total
 
+    def _parts(self, name: str) -> list[tuple[str, Bijector]]:
+        return [part for i, b in enumerate(self) for part in b._parts(f"{name}[{i}]")]
+
     def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple[Bijector, Any]:
         new = []
         for member in reversed(self.bijectors) if invert else self.bijectors:

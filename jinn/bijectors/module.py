@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 from jax.core import Tracer
 
-from jinn.bijectors.base import Bijector, InitializedFlag
+from jinn.bijectors.base import Bijector, InitializedFlag, member_condition
 
 Module = TypeVar("Module")
 
@@ -79,6 +79,26 @@ def initialize(flow: Module, x: Any, condition: Any = None) -> Module:
     copy: Any = nnx.clone(flow)
     copy.bijector = new
     return copy
+
+
+def first_not_finite(bijector: Bijector, x: Any, condition: Any = None) -> str | None:
+    """Name the first of a bijector's parts whose output or log-determinant is not finite.
+
+    Walks the parts of chains and stacks in order, outside of jit.
+
+    Args:
+        bijector: A bijector.
+        x: Events `(*batch, *event_shape)`.
+        condition: Their conditions, or None.
+
+    Returns:
+        Such as "bijector[1][0] (Coupling)", or None where all are finite.
+    """
+    for name, part in bijector._parts("bijector"):
+        x, log_det = part.forward_and_log_det(x, member_condition(part, condition))
+        if not all(bool(jax.numpy.isfinite(leaf).all()) for leaf in jax.tree.leaves((x, log_det))):
+            return f"{name} ({type(part).__name__})"
+    return None
 
 
 def _check_data(x: Any, condition: Any) -> None:

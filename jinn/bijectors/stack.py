@@ -119,7 +119,7 @@ class Stack(Bijector):
 
         total = zeros_log_det(x, self.event_shape) if with_log_det else None
         keys = None if key is None else jax.random.split(key, self.depth)
-        x, total = _varying_like((x, total), (x, condition, self.block, keys))
+        x, total = varying_like((x, total), (x, condition, self.block, keys))
         (x, total), _ = jax.lax.scan(
             step, (x, total), (self.block, keys), length=self.depth, reverse=inverse
         )
@@ -135,6 +135,9 @@ class Stack(Bijector):
     ) -> tuple[Any, Array | None]:
         return self._scan(y, condition, key, with_log_det, inverse=True)
 
+    def _parts(self, name: str) -> list[tuple[str, Bijector]]:
+        return [part for i, block in enumerate(self) for part in block._parts(f"{name}[{i}]")]
+
     def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple[Bijector, Any]:
         treedef = jax.tree.structure(self.block)
 
@@ -148,10 +151,17 @@ class Stack(Bijector):
         return new, x
 
 
-def _varying_like(carry: Any, operands: Any) -> Any:
-    """Under `jax.shard_map`, mark the carry of a scan as varying over all mesh axes it will meet.
+def varying_like(carry: Any, operands: Any) -> Any:
+    """Under `jax.shard_map`, mark the carry of a loop as varying over all mesh axes it will meet.
 
-    A scan wants its carry to have one type throughout; elsewhere this is the identity.
+    A loop wants its carry to have one type throughout; elsewhere this is the identity.
+
+    Args:
+        carry: Arrays that a loop starts from.
+        operands: All that the loop's body uses.
+
+    Returns:
+        The carry.
     """
 
     def varying(leaf: Array) -> frozenset[str]:

@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, check_condition, member_condition
 from jinn.bijectors.shapes import batch_shape, check_sample_shape
+from jinn.bijectors.stack import varying_like
 from jinn.distributions.base import Distribution
 from jinn.networks.randomness import as_key
 
@@ -92,12 +93,12 @@ class Flow(nnx.Module):
         """
         condition = self._check_condition(condition)
         bijector_condition = member_condition(self.bijector, condition)
-        z = self._sample_base(key, shape, condition)
 
-        def generate(z: Any) -> Any:
+        def generate(key: jax.Array, shape: tuple[int, ...]) -> Any:
+            z = self._sample_base(key, shape, condition)
             return self.bijector.inverse(z, bijector_condition)
 
-        return self._in_chunks(generate, z, shape, condition)
+        return self._in_chunks(generate, key, shape, condition)
 
     def sample_and_log_prob(
         self,
@@ -124,13 +125,13 @@ class Flow(nnx.Module):
         """
         condition = self._check_condition(condition)
         bijector_condition = member_condition(self.bijector, condition)
-        z = self._sample_base(key, shape, condition)
 
-        def generate(z: Any) -> tuple[Any, Array]:
+        def generate(key: jax.Array, shape: tuple[int, ...]) -> tuple[Any, Array]:
+            z = self._sample_base(key, shape, condition)
             x, log_det = self.bijector.inverse_and_log_det(z, bijector_condition, key=log_det_key)
             return x, self._base_log_prob(z, condition) - log_det
 
-        return self._in_chunks(generate, z, shape, condition)
+        return self._in_chunks(generate, key, shape, condition)
 
     def _check_condition(self, condition: Any) -> Any:
         return check_condition(condition, self.condition_shape, "Flow", None)
@@ -143,27 +144,40 @@ class Flow(nnx.Module):
 
     def _sample_base(self, key: jax.Array, shape: tuple[int, ...], condition: Any) -> Any:
         """Latent events `(*shape, *condition_batch, *event_shape)`."""
-        key = as_key(key, "Flow: key")
-        check_sample_shape(shape, "Flow")
         batch = batch_shape(condition, self.condition_shape)
         missing = batch if self.base.condition_shape is None else ()
         return self.base.sample(key, (*shape, *missing), self._base_condition(condition))
 
-    def _in_chunks(self, generate: Any, z: Any, shape: tuple[int, ...], condition: Any) -> Any:
-        """Apply `generate` to latent events, a chunk of the sample axes at a time."""
+    def _in_chunks(
+        self, generate: Any, key: jax.Array, shape: tuple[int, ...], condition: Any
+    ) -> Any:
+        """Call `generate(key, shape)` for a chunk of the sample axes at a time.
+
+        The chunks are written into one result in place; the last one ends where the result does,
+        and overwrites what it shares with the one before.
+        """
+        key = as_key(key, "Flow: key")
+        check_sample_shape(shape, "Flow")
         conditions = math.prod(batch_shape(condition, self.condition_shape))
         n = math.prod(shape)
         rows = max(1, CHUNK_ROWS // max(conditions, 1))
         if n <= rows:
-            return generate(z)
-        flat = jax.tree.map(lambda a: a.reshape(n, *a.shape[len(shape) :]), z)
-        whole = n - n % rows
-        chunks = jax.tree.map(lambda a: a[:whole].reshape(whole // rows, rows, *a.shape[1:]), flat)
-        out = jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), jax.lax.map(generate, chunks))
-        if whole < n:
-            rest = generate(jax.tree.map(lambda a: a[whole:], flat))
-            out = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, rest)
-        return jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), out)
+            return generate(key, tuple(shape))
+
+        def write(i: Array, result: Any) -> Any:
+            chunk = generate(jax.random.fold_in(key, i), (rows,))
+            start = jnp.minimum(i * rows, n - rows)
+            return jax.tree.map(
+                lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0),
+                result,
+                chunk,
+            )
+
+        parts = jax.eval_shape(lambda key: generate(key, (rows,)), key)
+        empty = jax.tree.map(lambda part: jnp.zeros((n, *part.shape[1:]), part.dtype), parts)
+        empty = varying_like(empty, (self, key, condition))
+        result = jax.lax.fori_loop(0, -(-n // rows), write, empty)
+        return jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), result)
 
     def __str__(self) -> str:
         """Describe the flow, as `repr` does."""

@@ -1,5 +1,6 @@
 """Inference: posteriors, rejection sampling, and measures of their quality."""
 
+from jinn.inference.abc import abc_quantile as abc_quantile
 from jinn.inference.abc import abc_rejection as abc_rejection
 from jinn.inference.fit_posterior import fit_posterior as fit_posterior
 from jinn.inference.metrics import calibration_curve as calibration_curve

@@ -78,8 +78,9 @@ def check_rows(
     for name, leaf in leaves:
         if not hasattr(leaf, "shape") or not hasattr(leaf, "dtype"):
             raise ValueError(
-                f"fit: {what} must be arrays, x or (x, condition), or a function "
-                f"simulate(key, n) -> batch; got {type(leaf).__name__} for {name}"
+                f"fit: {what} must be arrays, x or (x, condition), a function "
+                f"simulate(key, n) -> batch, or an iterator of batches such as iter(loader); got "
+                f"{type(leaf).__name__} for {name}"
             )
         if len(leaf.shape) == 0:
             raise ValueError(f"fit: {name} of the {what} is a scalar; its first axis must be rows")

@@ -1,7 +1,8 @@
-"""Where batches come from: arrays shuffled on the device, or a simulator inside the step."""
+"""Where batches come from: arrays on the device, a simulator inside the step, or an iterator."""
 
+import itertools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
@@ -34,6 +35,23 @@ class ArraySource:
     arrays: Any
     rows: Any
     batch_size: int
+
+    @property
+    def first(self) -> "ArraySource":
+        """The source of the first step's batch."""
+        return self
+
+    def parts(self, step: int, stop: int) -> Iterator[tuple["ArraySource", int]]:
+        """What compiled calls are to run on to get from one step to another.
+
+        Args:
+            step: The steps done.
+            stop: The steps to be done.
+
+        Yields:
+            A source that is a pytree, and the step to which it serves.
+        """
+        yield self, stop
 
     def start(self) -> Any:
         """The order that the first call of `draw` is given."""
@@ -86,6 +104,23 @@ class SimulatorSource:
     simulate: Callable[[jax.Array, int], Any]
     batch_size: int
 
+    @property
+    def first(self) -> "SimulatorSource":
+        """The source of the first step's batch."""
+        return self
+
+    def parts(self, step: int, stop: int) -> Iterator[tuple["SimulatorSource", int]]:
+        """What compiled calls are to run on; see `ArraySource.parts`.
+
+        Args:
+            step: The steps done.
+            stop: The steps to be done.
+
+        Yields:
+            A source that is a pytree, and the step to which it serves.
+        """
+        yield self, stop
+
     def start(self) -> Any:
         """The order of rows, of which there is none."""
         return None
@@ -116,7 +151,95 @@ class SimulatorSource:
         return jax.jit(self.simulate, static_argnums=1)(key, rows)
 
 
-Source = ArraySource | SimulatorSource
+@partial(jax.tree_util.register_dataclass, data_fields=["batch"], meta_fields=[])
+@dataclass(frozen=True)
+class BatchSource:
+    """One batch for one step.
+
+    Attributes:
+        batch: A pytree of arrays with one leading axis of rows.
+    """
+
+    batch: Any
+
+    def start(self) -> Any:
+        """The order of rows, of which there is none."""
+        return None
+
+    def draw(self, order: Any, key: jax.Array, step: Array) -> tuple[Any, Any]:
+        """Hand out the batch.
+
+        Args:
+            order: None.
+            key: Not used.
+            step: Not used.
+
+        Returns:
+            The batch, and None.
+        """
+        return self.batch, None
+
+    def sample(self, key: jax.Array, rows: int) -> Any:
+        """At most so many rows of the batch.
+
+        Args:
+            key: Not used.
+            rows: Number of rows.
+
+        Returns:
+            The batch or its first rows.
+        """
+        return jax.tree.map(lambda array: array[:rows], self.batch)
+
+
+class IteratorSource:
+    """Batches of an iterator on the host, one for each step.
+
+    Its calls are dispatched one by one without waiting, so that the next batch is prepared while
+    the device computes.
+
+    Args:
+        batches: Iterator over batches of one form; their number of rows may differ.
+
+    Raises:
+        ValueError: If there is no batch, or the first is none.
+    """
+
+    def __init__(self, batches: Iterator[Any]) -> None:
+        """See the class."""
+        nothing = object()
+        first = next(batches, nothing)
+        if first is nothing:
+            raise ValueError("fit: the iterator of batches is empty; make a new one")
+        self.first = BatchSource(_as_arrays(first, "iterator's first batch"))
+        self._batches = itertools.chain([self.first.batch], batches)
+
+    def parts(self, step: int, stop: int) -> Iterator[tuple[BatchSource, int]]:
+        """Take the batches from one step to another, or to the iterator's end.
+
+        Args:
+            step: The steps done.
+            stop: The steps to be done.
+
+        Yields:
+            The source of a batch, and the step to which it serves.
+
+        Raises:
+            ValueError: If a batch is not like the first.
+        """
+        steps = range(step + 1, stop + 1)
+        for end, batch in zip(steps, self._batches, strict=False):
+            what = f"iterator's batch {end}"
+            check_rows(batch, what)
+            arrays = jax.tree.map(jnp.asarray, batch)
+            _check_form(arrays, what, like=self.first.batch)
+            yield BatchSource(arrays), end
+
+
+CompiledSource = ArraySource | SimulatorSource | BatchSource
+"""What a compiled step draws its batch from."""
+
+Source = ArraySource | SimulatorSource | IteratorSource
 
 
 def take(arrays: Any, rows: Array) -> Any:
@@ -139,7 +262,7 @@ def make_source(
 
     Args:
         key: A JAX key, which chooses or simulates the validation rows.
-        data: A pytree of arrays, or a simulator.
+        data: A pytree of arrays, a simulator, or an iterator of batches.
         batch_size: Rows in a batch.
         steps: Number of training steps.
         validation: A fraction, a number of rows, a batch, or None.
@@ -169,6 +292,18 @@ def make_source(
         batch = source.sample(key, held_out)
         check_finite(batch, "simulated validation data")
         return source, batch
+
+    if isinstance(data, Iterator):
+        source = IteratorSource(data)
+        if isinstance(validation, Integral) and int(validation) > 0:
+            raise ValueError(
+                f"fit: validation={validation} rows cannot be held out of an iterator; pass a "
+                "batch to validate on, or None"
+            )
+        if validation_rows(validation, 1) is None:
+            like = source.first.batch
+            return source, _as_arrays(validation, "validation data", like=like)
+        return source, None
 
     arrays = _as_arrays(data, "data")
     total = jax.tree.leaves(arrays)[0].shape[0]
@@ -210,12 +345,16 @@ def _as_arrays(data: Any, what: str, *, like: Any = None) -> Any:
     arrays = jax.tree.map(jnp.asarray, data)
     check_finite(arrays, what)
     if like is not None:
-        expected, got = (
-            jax.tree.map(lambda leaf: tuple(leaf.shape[1:]), tree) for tree in (like, arrays)
-        )
-        if expected != got:
-            raise ValueError(
-                f"fit: the rows of {what} have the shapes {got}, those of the training data "
-                f"{expected}; pass a batch of the same form"
-            )
+        _check_form(arrays, what, like=like)
     return arrays
+
+
+def _check_form(arrays: Any, what: str, *, like: Any) -> None:
+    expected, got = (
+        jax.tree.map(lambda leaf: tuple(leaf.shape[1:]), tree) for tree in (like, arrays)
+    )
+    if expected != got:
+        raise ValueError(
+            f"fit: the rows of {what} have the shapes {got}, those of the training data "
+            f"{expected}; pass a batch of the same form"
+        )

@@ -1,7 +1,8 @@
-"""`fit`: train a flow, or any other pytree, on arrays or on a simulator."""
+"""`fit`: train a flow, or any other pytree, on arrays, a simulator or an iterator of batches."""
 
 import math
 import time
+import warnings
 from typing import Any, NamedTuple
 
 import jax
@@ -9,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jinn.bijectors.module import initialize, needs_initialization
+from jinn.bijectors.base import Bijector
+from jinn.bijectors.module import first_not_finite, initialize, needs_initialization
 from jinn.losses.likelihood import negative_log_likelihood, split_batch
 from jinn.networks.randomness import as_key
-from jinn.training.checks import check_options, check_sizes
+from jinn.training.checks import check_options, check_sizes, named_leaves
 from jinn.training.data import make_source
 from jinn.training.history import History, means
 from jinn.training.interrupt import interrupt_deferred
@@ -90,8 +92,10 @@ def fit(
         key: A JAX key, for shuffling, simulation and stochastic losses.
         flow: The flow; with a loss of your own, any pytree with floating-point arrays.
         data: A pytree of arrays with a leading axis of rows, ``x`` or ``(x, condition)`` for the
-            default loss, or ``simulate(key, n) -> batch`` of n rows, which runs inside the
-            compiled step and gives fresh data for ever.
+            default loss; or ``simulate(key, n) -> batch`` of n rows, which runs inside the
+            compiled step and gives fresh data for ever; or an iterator of batches on the host,
+            one for each step, such as ``iter(loader)``. Where that ends before ``steps``, so does
+            the training, with a warning.
         loss: ``loss(flow, batch, key) -> (scalar, metrics)``, a mean over the rows of the batch;
             metrics is a dict of scalars for the history.
         optimizer: Any optax transformation, in place of Adam (AdamW with a decay of 1e-4 for
@@ -99,10 +103,11 @@ def fit(
             that `jinn.trainable` allows to be trained, so it needs no mask.
         learning_rate: Highest learning rate of the default optimiser.
         steps: Number of steps.
-        batch_size: Rows in a batch.
+        batch_size: Rows in a batch; those of an iterator are taken as they come.
         validation: What to measure the validation loss on: the fraction in [0, 1) or the number
             of rows to hold out of arrays or to simulate once (a fraction of a simulator's rows is
-            at most 10 000 rows); or a batch like the data; None or 0 for no validation.
+            at most 10 000 rows); or a batch like the data; None or 0 for no validation. An
+            iterator is validated on a batch that is given, or not at all.
         validate_every: Steps from one validation and entry in the history to the next. The
             default makes about 50, fewer where they would cost much.
         patience: Stop after so many validations in a row without a new best; None never stops.
@@ -114,7 +119,8 @@ def fit(
 
     Raises:
         ValueError: If data, flow and options do not fit each other; the text says how.
-        TrainingDiverged: If `max_bad_steps` steps in a row were skipped.
+        TrainingDiverged: If `max_bad_steps` steps in a row were skipped. The text names the first
+            of the flow's bijectors whose output is not finite.
     """
     check_options(
         learning_rate,
@@ -134,9 +140,11 @@ def fit(
             "patience=None"
         )
     if loss is negative_log_likelihood:
-        check_sizes(flow, jax.eval_shape(lambda key: source.sample(key, batch_size), first_key))
+        check_sizes(
+            flow, jax.eval_shape(lambda key: source.first.sample(key, batch_size), first_key)
+        )
     if needs_initialization(flow):
-        flow = _initialized(flow, source.sample(first_key, INITIALIZATION_ROWS))
+        flow = _initialized(flow, source.first.sample(first_key, INITIALIZATION_ROWS))
     if optimizer is not None and not isinstance(optimizer, optax.GradientTransformation):
         raise ValueError(
             f"fit: expected optimizer to be an optax transformation such as optax.adam(1e-3), got "
@@ -147,28 +155,38 @@ def fit(
         optimizer = default_optimizer(learning_rate, steps, weight_decay=decay)
 
     structure = structure_of(flow)
-    state = start(structure, flow, loss, optimizer, source, train_key)
+    state = start(structure, flow, loss, optimizer, source.first, train_key)
     run = make_run(structure, loss, optimizer, max_bad_steps)
     evaluate = make_evaluate(structure, loss, batch_size)
     interval = validate_every or _default_interval(steps, batch_size, held_out)
     history = History([name for name in state.totals if name not in ("count", "loss")])
     best: Weights | None = None
     best_loss, validation_loss, unimproved = math.inf, math.nan, 0
-    interrupted, step, length = False, 0, 1
+    interrupted, step, length, last_part = False, 0, 1, source.first
 
     with progress_bar(steps, visible=progress) as show:
         try:
             while step < steps and unimproved != patience:
                 target = min((step // interval + 1) * interval, steps)
                 began = time.perf_counter()
-                with interrupt_deferred():
-                    state = run(state, source, train_key, min(step + length, target))
+                wanted = min(step + length, target)
+                for part, stop in source.parts(step, wanted):
+                    with interrupt_deferred():
+                        last_part = part
+                        state = run(state, part, train_key, stop)
                 step = int(state.step)
                 seconds = time.perf_counter() - began
                 length = max(1, min(4 * length, int(length * SECONDS_PER_CALL / seconds)))
                 if int(state.bad_steps) == max_bad_steps:
                     break
-                if step == target:
+                if step < wanted:
+                    warnings.warn(
+                        f"fit: the iterator ended after {step} of {steps} batches, and so does the "
+                        "training; pass a longer one, or steps to fit",
+                        stacklevel=2,
+                    )
+                    steps = target = step
+                if step == target and history.last_step < step:
                     if held_out is not None:
                         validation_loss = float(evaluate(state.weights, held_out, validation_key))
                         unimproved += 1
@@ -191,15 +209,34 @@ def fit(
         skipped_steps=int(state.skipped),
     )
     if int(state.bad_steps) == max_bad_steps:
+        batch = last_part.draw(state.order, jax.random.split(train_key)[0], state.step - 1)[0]
         raise TrainingDiverged(
             f"fit: the training diverged: the loss or its gradient was not finite in "
-            f"{max_bad_steps} steps in a row, up to step {int(state.step)} of {steps}. Try a "
+            f"{max_bad_steps} steps in a row, up to step {int(state.step)} of {steps}. "
+            f"{_where_not_finite(structure.model(state.weights), batch)}Try a "
             "smaller learning_rate, standardised data, or float64, and look for values that are "
             "not finite in the simulator or the loss. The last good flow and the history are in "
             "`.result` of this error.",
             result,
         )
     return result
+
+
+def _where_not_finite(model: Any, batch: Any) -> str:
+    """A sentence on where the numbers of a flow's forward pass stop being finite."""
+    bijector = getattr(model, "bijector", None)
+    if not isinstance(bijector, Bijector):
+        return ""
+    for name, array in named_leaves(batch):
+        if not bool(jnp.isfinite(array).all()):
+            return f"In the last batch, {name} itself is not finite. "
+    try:
+        part = first_not_finite(bijector, *split_batch(batch))
+    except (TypeError, ValueError):  # a loss of its own with batches of another form
+        return ""
+    if part is None:
+        return "All its bijectors' outputs are finite for the last batch: look at the gradient. "
+    return f"In the last batch, the first output that is not finite is that of flow.{part}. "
 
 
 def _initialized(flow: Any, batch: Any) -> Any:

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array
 
 from jinn.bijectors.module import refresh
-from jinn.training.data import Source
+from jinn.training.data import CompiledSource
 from jinn.training.weights import Structure, Weights, copy
 
 Loss = Callable[[Any, Any, jax.Array], tuple[Any, dict[str, Any]]]
@@ -45,7 +45,7 @@ def start(
     model: Any,
     loss: Loss,
     optimizer: optax.GradientTransformation,
-    source: Source,
+    source: CompiledSource,
     key: jax.Array,
 ) -> State:
     """The state before the first step, sharing no buffer with the model.
@@ -81,9 +81,9 @@ def start(
 
 
 def _zero_totals(
-    structure: Structure, weights: Weights, loss: Loss, source: Source, key: jax.Array
+    structure: Structure, weights: Weights, loss: Loss, source: CompiledSource, key: jax.Array
 ) -> dict[str, Array]:
-    def first(weights: Weights, source: Source, key: jax.Array) -> Any:
+    def first(weights: Weights, source: CompiledSource, key: jax.Array) -> Any:
         batch, _ = source.draw(source.start(), key, jnp.zeros((), jnp.int32))
         return loss(structure.model(weights), batch, key)
 
@@ -118,7 +118,7 @@ def make_run(
     loss: Loss,
     optimizer: optax.GradientTransformation,
     max_bad_steps: int,
-) -> Callable[[State, Source, jax.Array, int | Array], State]:
+) -> Callable[[State, CompiledSource, jax.Array, int | Array], State]:
     """Compile the training loop.
 
     The loop is a `lax.while_loop` to a last step given at run time, so that calls of any length
@@ -138,7 +138,7 @@ def make_run(
     def objective(trained: list[Any], fixed: list[Any], batch: Any, key: jax.Array) -> Any:
         return loss(structure.model(Weights(trained, fixed)), batch, key)
 
-    def one_step(source: Source, key: jax.Array, state: State) -> State:
+    def one_step(source: CompiledSource, key: jax.Array, state: State) -> State:
         data_key, loss_key = jax.random.split(key)
         batch, order = source.draw(state.order, data_key, state.step)
         (value, metrics), gradients = jax.value_and_grad(objective, has_aux=True)(
@@ -172,7 +172,7 @@ def make_run(
         )
 
     @partial(jax.jit, donate_argnums=0)
-    def run(state: State, source: Source, key: jax.Array, stop: int | Array) -> State:
+    def run(state: State, source: CompiledSource, key: jax.Array, stop: int | Array) -> State:
         return jax.lax.while_loop(
             lambda state: (state.step < stop) & (state.bad_steps < max_bad_steps),
             partial(one_step, source, key),
