@@ -172,9 +172,10 @@ def test_the_nearest_are_those_of_a_sort():
 def test_the_nearest_over_chunks():
     """Chunks that do not fill: exactly N simulations count."""
     counts = {"n_simulations": 2500, "n_samples": 2500, "chunk_size": 1000}
-    result = abc_quantile(jax.random.key(0), gaussian_model, Y, scale=np.array([0.5, 2.0]), **counts)
+    scale = np.array([0.5, 2.0])
+    result = abc_quantile(jax.random.key(0), gaussian_model, Y, scale=scale, **counts)
     assert len(np.unique(result.samples, axis=0)) == 2500
-    errors = (np.asarray(result.samples) - Y) / np.array([0.5, 2.0])
+    errors = (np.asarray(result.samples) - Y) / scale
     np.testing.assert_allclose(result.distances, np.linalg.norm(errors, axis=1), rtol=1e-5)
     assert np.all(np.diff(result.distances) >= 0)
 

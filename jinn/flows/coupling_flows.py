@@ -18,10 +18,12 @@ from jinn.bijectors.stack import Backprop, Stack
 from jinn.bijectors.transformers import Affine, Composed, RationalQuadraticSpline, Transformer
 from jinn.distributions.standard_normal import StandardNormal
 from jinn.flows.flow import Flow
+from jinn.flows.specification import specified
 
 Mixing = Literal["permute", "orthogonal", "learned_orthogonal"]
 
 
+@specified
 def real_nvp(
     event_dim: int,
     *,
@@ -79,6 +81,7 @@ def real_nvp(
     )
 
 
+@specified
 def neural_spline_flow(
     event_dim: int,
     *,

@@ -28,6 +28,7 @@ class Flow(nnx.Module):
     Attributes:
         event_shape: Shape of one event of x.
         condition_shape: Shape of one condition, or None.
+        specification: JSON that says how a named flow was built, or None for any other.
 
     Raises:
         ValueError: If the base density is over events of another shape than the bijector gives,
@@ -56,6 +57,7 @@ class Flow(nnx.Module):
         self.event_shape = bijector.event_shape
         self.condition_shape = shapes[0] if shapes else None
         self.bijector, self.base = bijector, base
+        self.specification: str | None = None
 
     def log_prob(self, x: Any, condition: Any = None, *, key: jax.Array | None = None) -> Array:
         """Log-density, `log p(x | condition)`, in nats.

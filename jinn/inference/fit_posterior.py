@@ -8,12 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jinn.bijectors.base import Bijector
-from jinn.bijectors.chain import Chain
-from jinn.bijectors.elementwise import Affine, Unconstrain
+from jinn.bijectors.elementwise import Unconstrain
 from jinn.flows.coupling_flows import neural_spline_flow
 from jinn.flows.flow import Flow
-from jinn.inference.posterior import Posterior, TrainingRecord
+from jinn.inference.posterior import Posterior, TrainingRecord, wrapped
 from jinn.networks.randomness import as_key
 from jinn.training.checks import check_finite, check_rows
 from jinn.training.fit import fit
@@ -90,8 +88,10 @@ def fit_posterior(
             f"{flow.condition_shape}; build the flow with these shapes"
         )
     low, high = _margins(x, event_shape, support)
-    to_standard = _standardizer(jnp.clip(x, low, high), event_shape, support)
-    full = Flow(Chain([*to_standard, flow.bijector]), flow.base)
+    inside = jnp.clip(x, low, high)
+    if support is not None:
+        inside = Unconstrain(event_shape, *support).forward(inside)
+    full = wrapped(flow, support, *_statistics(inside))
     mean = jax.tree.map(lambda leaf: _statistics(leaf)[0], y)
     scale = jax.tree.map(lambda leaf: _statistics(leaf)[1], y)
     untrained = Posterior(full, mean, scale)
@@ -122,7 +122,8 @@ def fit_posterior(
     training = TrainingRecord(
         result.history, interrupted=result.interrupted, skipped_steps=result.skipped_steps
     )
-    return Posterior(result.flow, mean, scale, training=training)
+    wrapping = "affine" if support is None else "bounded"
+    return Posterior(result.flow, mean, scale, training=training, wrapping=wrapping)
 
 
 def _examples(data: Any, key: jax.Array) -> tuple[Array, Any]:
@@ -170,18 +171,6 @@ def _default_flow(event_shape: Any, condition_shape: Any, key: jax.Array) -> Flo
             "of their own, pass flow=...; the default is for vectors"
         )
     return neural_spline_flow(event_shape[0], condition_dim=condition_shape[0], rngs=key)
-
-
-def _standardizer(
-    x: Array, event_shape: tuple[int, ...], support: tuple[Any, Any] | None
-) -> list[Bijector]:
-    """Bijectors from x in the user's units to mean 0 and standard deviation 1."""
-    steps: list[Bijector] = []
-    if support is not None:
-        steps.append(Unconstrain(event_shape, *support))
-        x = steps[0].forward(x)
-    mean, scale = _statistics(x)
-    return [*steps, Affine(event_shape, shift=-mean / scale, scale=1 / scale, learned=False)]
 
 
 def _statistics(values: Array) -> tuple[np.ndarray, np.ndarray]:

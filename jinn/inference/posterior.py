@@ -1,8 +1,10 @@
 """A trained posterior: a conditional flow with its standardisation, to sample and to evaluate."""
 
 import operator
+import os
+import warnings
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +12,16 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.base import Buffer, constant
+from jinn.bijectors.base import Bijector, Buffer, constant
+from jinn.bijectors.chain import Chain
+from jinn.bijectors.elementwise import Affine, Unconstrain
 from jinn.bijectors.shapes import Shape, as_event, batched, freeze_shape
 from jinn.flows.flow import Flow
+from jinn.flows.specification import build_specified
+from jinn.inference.archive import named_arrays, read_archive, with_arrays, write_archive
+
+_KIND = "jinn.Posterior, version 1"
+_HISTORY = "history/"
 
 
 class TrainingRecord:
@@ -53,6 +62,8 @@ class Posterior(nnx.Module):
         y_mean: Mean of the observations in training, in the shape of one y.
         y_scale: Standard deviation of the observations in training, in the shape of one y.
         training: How the flow was trained.
+        wrapping: How `fit_posterior` wrapped the user's flow, see `wrapped`; "none" for a flow as
+            it is.
 
     Attributes:
         event_shape: Shape of one x.
@@ -60,7 +71,13 @@ class Posterior(nnx.Module):
     """
 
     def __init__(
-        self, flow: Flow, y_mean: Any, y_scale: Any, *, training: TrainingRecord | None = None
+        self,
+        flow: Flow,
+        y_mean: Any,
+        y_scale: Any,
+        *,
+        training: TrainingRecord | None = None,
+        wrapping: Literal["none", "affine", "bounded"] = "none",
     ) -> None:
         """See the class."""
         self.flow = flow
@@ -71,6 +88,7 @@ class Posterior(nnx.Module):
         self.y_mean = nnx.data(jax.tree.map(lambda leaf: Buffer(jnp.asarray(leaf)), y_mean))
         self.y_scale = nnx.data(jax.tree.map(lambda leaf: Buffer(jnp.asarray(leaf)), y_scale))
         self.training = nnx.static(training or TrainingRecord({}))
+        self.wrapping = wrapping
 
     def sample(self, key: jax.Array, shape: int | tuple[int, ...] = (), y: Any = None) -> Array:
         """Draw independent samples of `p(x | y)`; compiled, and in chunks.
@@ -105,6 +123,79 @@ class Posterior(nnx.Module):
         """
         return _log_prob(self, x, self._check(y))
 
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the posterior to a file, to be read by `Posterior.load`.
+
+        The file is NumPy's .npz, without pickle. A flow of a named builder of `jinn.flows` is
+        described in it; for any other a warning says what loading will need.
+
+        Args:
+            path: The file; one of that name is replaced.
+        """
+        specification = self.flow.specification
+        if specification is None:
+            warnings.warn(
+                "Posterior.save: the flow was not made by a named builder of jinn.flows, so the "
+                "file holds its arrays only; read it with Posterior.load(path, flow=...), "
+                "given a flow built as this one was",
+                stacklevel=2,
+            )
+        history = {f"{_HISTORY}{name}": v for name, v in self.training.history.items()}
+        description = {
+            "kind": _KIND,
+            "specification": specification,
+            "wrapping": self.wrapping,
+            "event_shape": self.event_shape,
+            "condition_shape": self.condition_shape,
+            "interrupted": self.training.interrupted,
+            "skipped_steps": self.training.skipped_steps,
+        }
+        write_archive(path, named_arrays(self) | history, description)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, *, flow: Flow | None = None) -> "Posterior":
+        """Read a posterior that `save` wrote.
+
+        Args:
+            path: The file.
+            flow: A flow built with the same options as the one that was given to
+                `jinn.fit_posterior`, with any weights; needed where it was not made by a named
+                builder.
+
+        Returns:
+            The posterior, which gives the same samples and densities.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is no posterior, it needs a flow, or the flow does not fit.
+        """
+        arrays, description = read_archive(path)
+        if not isinstance(description, dict) or description.get("kind") != _KIND:
+            raise ValueError(f"Posterior.load: {path} holds no posterior of this version of jinn")
+        if flow is None:
+            if description["specification"] is None:
+                raise ValueError(
+                    f"Posterior.load: {path} does not say how its flow was built, since no named "
+                    "builder made it; pass flow= a flow built as the saved one was"
+                )
+            flow = build_specified(description["specification"])
+        shape = description["condition_shape"]
+        parts = {k: tuple(v) for k, v in shape.items()} if isinstance(shape, dict) else tuple(shape)
+        zeros = jax.tree.map(jnp.zeros, parts, is_leaf=lambda node: isinstance(node, tuple))
+        history = {k: v for k, v in arrays.items() if k.startswith(_HISTORY)}
+        record = TrainingRecord(
+            {k.removeprefix(_HISTORY): v for k, v in history.items()},
+            interrupted=description["interrupted"],
+            skipped_steps=description["skipped_steps"],
+        )
+        wrapping = description["wrapping"]
+        if wrapping != "none":
+            bounds = (0.0, 1.0) if wrapping == "bounded" else None
+            flow = wrapped(flow, bounds, 0.0, 1.0)
+        blank = cls(flow, zeros, zeros, training=record, wrapping=wrapping)
+        weights = {k: v for k, v in arrays.items() if k not in history}
+        return with_arrays(blank, weights, f"Posterior.load: {path}")
+
     def _check(self, y: Any) -> Any:
         if y is None:
             shape = batched(self.condition_shape)
@@ -129,6 +220,26 @@ class Posterior(nnx.Module):
     def __str__(self) -> str:
         """Describe the posterior, as `repr` does."""
         return repr(self)
+
+
+def wrapped(flow: Flow, support: tuple[Any, Any] | None, mean: Any, scale: Any) -> Flow:
+    """A flow over x in the user's units, of a flow over unbounded x of mean 0 and deviation 1.
+
+    Args:
+        flow: The flow.
+        support: Lower and upper bounds of x, or None.
+        mean: Mean of x, or of its unbounded values if there is a support.
+        scale: Standard deviation of the same.
+
+    Returns:
+        The flow, with the specification of the one inside.
+    """
+    shape: Any = flow.event_shape
+    steps: list[Bijector] = [] if support is None else [Unconstrain(shape, *support)]
+    steps.append(Affine(shape, shift=-mean / scale, scale=1 / scale, learned=False))
+    full = Flow(Chain([*steps, flow.bijector]), flow.base)
+    full.specification = flow.specification
+    return full
 
 
 @partial(jax.jit, static_argnames="shape")

@@ -1,0 +1,82 @@
+"""Named flows remember how they were built, as JSON, so that they can be built again."""
+
+import inspect
+import json
+from collections.abc import Callable
+from functools import wraps
+from numbers import Integral, Real
+from typing import Any, ParamSpec
+
+import jax.numpy as jnp
+
+from jinn.flows.flow import Flow
+
+Parameters = ParamSpec("Parameters")
+_BUILDERS: dict[str, Callable[..., Flow]] = {}
+
+
+def specified(builder: Callable[Parameters, Flow]) -> Callable[Parameters, Flow]:
+    """Make a builder of flows note its name and arguments in `flow.specification`.
+
+    Args:
+        builder: A function with an argument `rngs`, whose others can be written as JSON.
+
+    Returns:
+        The builder; where an argument cannot be written, its flow has no specification.
+    """
+    signature = inspect.signature(builder)
+
+    @wraps(builder)
+    def build(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Flow:
+        flow = builder(*args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        arguments = {name: value for name, value in bound.arguments.items() if name != "rngs"}
+        try:
+            specification = {"builder": builder.__name__, "arguments": _plain(arguments)}
+        except TypeError:
+            return flow
+        flow.specification = json.dumps(specification)
+        return flow
+
+    _BUILDERS[builder.__name__] = build
+    return build
+
+
+def build_specified(specification: str) -> Flow:
+    """Build a flow of the same form again, with other weights.
+
+    Args:
+        specification: A flow's `specification`.
+
+    Returns:
+        The flow.
+
+    Raises:
+        ValueError: If this version of jinn has no such builder, or it does not take the arguments.
+    """
+    parts = json.loads(specification)
+    name, arguments = parts["builder"], parts["arguments"]
+    if name not in _BUILDERS:
+        raise ValueError(f"flow {name!r} is unknown to this version; known are {sorted(_BUILDERS)}")
+    try:
+        return _BUILDERS[name](**arguments, rngs=0)
+    except TypeError as error:
+        raise ValueError(
+            f"flow {name!r} of this version does not take the saved arguments {arguments}"
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    """The value in the types that JSON has."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return jnp.dtype(value).name
