@@ -46,9 +46,8 @@ def check(text: str, data: Any, *, flow: Any = PLAIN, **options: Any) -> None:
         ((X, C[:19]), "differ in their number of rows: x 20, condition 19"),
         ((X, {"a": C, "b": C[:1]}), "x 20, condition['a'] 20, condition['b'] 1"),
         (np.float32(1.0), "x of the data is a scalar; its first axis must be rows"),
-        (iter([X]), "data must be arrays, x or (x, condition), or a function simulate(key, n)"),
-        (iter([X]), "simulate(key, n) -> batch; got list_iterator for x"),
-        ("x.npy", "got str for x"),
+        ("x.npy", "data must be arrays, x or (x, condition), a function simulate(key, n) -> batch"),
+        ("x.npy", "or an iterator of batches such as iter(loader); got str for x"),
         ([[0.0, 1.0]], "got float for data[0][0]"),
     ],
 )  # fmt: skip
