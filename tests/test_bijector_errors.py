@@ -20,15 +20,16 @@ from jinn.bijectors import (
     Permute,
     Sigmoid,
     Stack,
+    TwoSidedCoupling,
     Unconstrain,
     initialize,
 )
 from jinn.bijectors.base import Bijector
 from jinn.bijectors.transformers import Affine as AffineTransformer
-from jinn.bijectors.transformers import RationalQuadraticSpline
+from jinn.bijectors.transformers import Composed, RationalQuadraticSpline, VolumePreserving
 from jinn.distributions import StandardNormal, Uniform
 from jinn.flows import Flow, neural_spline_flow, real_nvp
-from jinn.networks import MLP, as_key
+from jinn.networks import MLP, SeparateNetworks, as_key
 
 MASK = (False, True, True)
 KEY = jax.random.key(0)
@@ -197,6 +198,12 @@ def test_options_of_transformers():
         neural_spline_flow(3, bins=1, rngs=0)
     with raises("RationalQuadraticSpline: expected a positive, finite bound, got -1"):
         neural_spline_flow(3, bound=-1.0, rngs=0)
+    with raises("VolumePreserving transformer: expected a positive, finite clamp, got inf"):
+        VolumePreserving(float("inf"))
+    with raises("Affine transformer: expected law to be one of ['arctan', 'tanh'], got 'sigmoid'"):
+        AffineTransformer(law="sigmoid")
+    with raises("Composed: expected transformers of single elements, got VolumePreserving"):
+        Composed((AffineTransformer(), VolumePreserving()))
     assert AffineTransformer() == AffineTransformer(2.0)
     assert RationalQuadraticSpline() != RationalQuadraticSpline(bins=9)
 
@@ -241,8 +248,28 @@ def test_masks_that_transform_nothing_or_are_traced():
         jax.jit(lambda mask: coupling(mask=mask).forward(jnp.ones(3)))(jnp.array(MASK))
 
 
+def test_two_sided_couplings():
+    def two_sided(**options):
+        return TwoSidedCoupling((3,), **{"mask": MASK, "hidden": (4,), "rngs": 0} | options)
+
+    with raises("TwoSidedCoupling: the mask leaves one part empty; set it False somewhere"):
+        two_sided(mask=(True, True, True))
+    with raises("TwoSidedCoupling: the mask transforms nothing"):
+        two_sided(mask=(False, False, False))
+    with raises("TwoSidedCoupling: expected a mask of booleans of the event's shape (3,)"):
+        two_sided(mask=(True, False))
+    with raises("TwoSidedCoupling: expected two conditioners, one for each part"):
+        two_sided(conditioners=(MLP(1, 4, rngs=0),))
+    with raises("TwoSidedCoupling: expected conditioner to be callable, got int"):
+        two_sided(conditioners=(MLP(1, 4, rngs=0), 3))
+    with raises("TwoSidedCoupling: the default conditioner needs rngs"):
+        two_sided(rngs=None)
+    with raises("SeparateNetworks: expected count >= 1, got 0"):
+        SeparateNetworks(lambda key: MLP(1, 1, rngs=key), 0, rngs=0)
+
+
 def test_transformers():
-    names = "['additive', 'affine', 'rational_quadratic_spline']"
+    names = "['additive', 'affine', 'rational_quadratic_spline', 'volume_preserving']"
     with raises(f"transformer: expected one of {names}", "got 'cubic'"):
         coupling(transformer="cubic")
     with raises("transformer: expected", "int lacks n_params, forward, inverse"):
