@@ -4,6 +4,7 @@ A new bijector gets its cases here; `test_registry.py` fails for one that has no
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -30,7 +31,7 @@ from jinn.bijectors import (
     half_mask,
 )
 from jinn.bijectors import transformers as t
-from jinn.flows import neural_spline_flow, real_nvp
+from jinn.flows import gin, neural_spline_flow, nice, real_nvp
 from jinn.networks import MLP
 from tests.registry_case import Case
 from tests.registry_maps import MAP_CASES
@@ -346,6 +347,30 @@ for _flow in (real_nvp, neural_spline_flow):
                 ).bijector
             ),
         )
+
+for _name, _kind, _make in (
+    ("nice 5|3 householder", Chain, partial(nice, 5, condition_dim=3, mixing="householder")),
+    ("gin 5|3 plu", Stack, partial(gin, 5, condition_dim=3, mixing="plu")),
+    ("gin 4|0 two-sided", Stack, partial(gin, 4, two_sided=True)),
+    (
+        "real_nvp 5|3 plu, FrEIA's block",
+        Stack,
+        partial(
+            real_nvp,
+            5,
+            condition_dim=3,
+            mixing="plu",
+            two_sided=True,
+            separate_networks=True,
+            clamp=4.0,
+            law="arctan",
+        ),
+    ),
+):
+    CASES[_name] = Case(
+        _kind,
+        lambda dtype, make=_make: make(depth=2, hidden=(8,), param_dtype=dtype, rngs=0).bijector,
+    )
 
 CASES["coupling composed, conditional"] = Case(
     Coupling,

@@ -114,6 +114,9 @@ MAP_CASES: dict[str, Case] = {
     "plu": _plu((4,)),
     "plu, one element": _plu((1,)),
     "plu, image": _plu((2, 2, 3)),
+    "plu, volume-preserving": Case(
+        PLU, lambda dtype: PLU((4,), volume_preserving=True, param_dtype=dtype, rngs=0)
+    ),
     "triangular affine": _triangular((3,), shift=[1.0, -1.0, 0.0]),
     "triangular affine, fixed": _triangular(
         (2,), shift=0.5, matrix=np.array([[2.0, 0.0], [-1.0, 0.5]]), learned=False

@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 
 from jinn import functional as F
-from jinn.bijectors import Coupling, TwoSidedCoupling, half_mask
+from jinn.bijectors import (
+    ActNorm,
+    Coupling,
+    Stack,
+    TwoSidedCoupling,
+    half_mask,
+    initialize,
+    trainable,
+)
 from jinn.bijectors import transformers as t
+from jinn.flows import gin, nice
 from jinn.networks import MLP, SeparateNetworks
+from jinn.training import fit
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(5, 4)), jnp.float32)
 C = jnp.asarray(np.random.default_rng(1).normal(size=(5, 3)), jnp.float32)
@@ -19,10 +29,12 @@ OPPOSITE = tuple(not m for m in HALF)
 def shaken(module, size=0.5):
     """The same module with parameters far from zero."""
     generator = np.random.default_rng(2)
-    return jax.tree.map(
-        lambda leaf: leaf + size * jnp.asarray(generator.normal(size=leaf.shape), leaf.dtype),
-        module,
-    )
+
+    def shake(leaf, may_change):
+        noise = size * jnp.asarray(generator.normal(size=leaf.shape), leaf.dtype)
+        return leaf + noise if may_change else leaf
+
+    return jax.tree.map(shake, module, trainable(module))
 
 
 # --- The laws for log-scales ----------------------------------------------------------------------
@@ -164,3 +176,38 @@ def test_separate_networks_see_the_pixels_of_an_image_one_by_one():
     y = coupling.forward(image, C)
     swapped = coupling.forward(image[:, ::-1], C)
     np.testing.assert_allclose(swapped, y[:, ::-1], rtol=1e-5)
+
+
+# --- The flows ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mixing", ["permute", "orthogonal", "householder", "plu"])
+def test_gin_keeps_the_volume_exactly_whatever_mixes(mixing):
+    flow = gin(4, condition_dim=3, depth=2, hidden=(8,), mixing=mixing, rngs=0)
+    bijector = shaken(flow.bijector)
+    y, log_det = bijector.forward_and_log_det(X, C)
+    assert np.all(np.asarray(log_det) == 0)
+    assert np.abs(y - X).max() > 0.1
+    x, log_det = bijector.inverse_and_log_det(y, C)
+    assert np.all(np.asarray(log_det) == 0)
+    np.testing.assert_allclose(x, X, atol=1e-4)
+
+
+def test_nice_scales_once_at_the_end_and_starts_from_data():
+    flow = initialize(nice(4, depth=3, hidden=(8,), rngs=0), 5.0 * X + 2.0)
+    stack, scaling = flow.bijector
+    assert isinstance(stack, Stack) and isinstance(scaling, ActNorm)
+    assert np.all(np.asarray(stack.log_det(X)) == 0)
+    z = flow.bijector.forward(5.0 * X + 2.0)
+    np.testing.assert_allclose(z.mean(0), 0.0, atol=1e-5)
+    np.testing.assert_allclose(z.std(0), 1.0, rtol=1e-4)
+
+
+@pytest.mark.parametrize("make", [nice, gin])
+def test_learns_scale_and_shift_of_a_gaussian(make):
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(4000, 3)) @ np.diag([0.1, 1.0, 5.0]) + [1.0, 0.0, -1.0]
+    flow = make(3, depth=2, hidden=(8,), rngs=0)
+    result = fit(jax.random.key(0), flow, x, steps=400, learning_rate=3e-2, progress=False)
+    entropy = 1.5 * np.log(2 * np.pi * np.e) + np.log(0.5)
+    assert result.history["validation_loss"].min() == pytest.approx(entropy, abs=0.15)

@@ -145,28 +145,29 @@ def test_samples_follow_the_density():
     ("shape", "conditions"),
     [((48,), None), ((50,), ()), ((7, 9), (2,)), ((5,), (4, 10))],
 )
-def test_chunks_change_nothing(shape, conditions, monkeypatch):
+def test_chunks_are_independent_draws_with_their_densities(shape, conditions, monkeypatch):
     """Chunks that fit, that leave a rest, and that are smaller than one draw a condition."""
+    monkeypatch.setattr("jinn.flows.flow.CHUNK_ROWS", 16)
     flow = build("real_nvp", 2, condition_dim=0 if conditions is None else 2)
     condition = None if conditions is None else random(*conditions, 2)
-
-    def draw(condition):
-        return flow.sample_and_log_prob(KEY, shape, condition)
-
-    whole = jax.jit(draw)(condition)
-    monkeypatch.setattr("jinn.flows.flow.CHUNK_ROWS", 16)
-    chunked = jax.jit(lambda condition: draw(condition))(condition)
-    for a, b in zip(whole, chunked, strict=True):
-        assert a.shape == b.shape
-        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+    draw = jax.jit(lambda condition: flow.sample_and_log_prob(KEY, shape, condition))
+    samples, log_probs = draw(condition)
+    assert samples.shape == (*shape, *(conditions or ()), 2)
+    assert len(np.unique(samples.reshape(-1, 2), axis=0)) == samples.size // 2
+    expected = jax.jit(flow.log_prob)(samples, condition)
+    np.testing.assert_allclose(log_probs, expected, rtol=1e-4, atol=1e-4)
+    without = jax.jit(lambda condition: flow.sample(KEY, shape, condition))(condition)
+    np.testing.assert_allclose(without, samples, rtol=2e-5, atol=2e-5)
 
 
-def test_many_samples_are_drawn_in_chunks_whatever_the_entry_point():
-    """No array of the network's width is larger than a chunk; the loop is a scan over chunks."""
+def test_memory_beyond_the_samples_does_not_grow_with_their_number():
     flow = build("neural_spline_flow", 2)
-    for draw in (flow.sample, flow.sample_and_log_prob):
-        wide = str(jax.make_jaxpr(lambda key, draw=draw: draw(key, (5000,)))(KEY))
-        assert "f32[2048,8]" in wide and "f32[904,8]" in wide and "f32[5000,8]" not in wide
+    temporaries = []
+    for n in (10**4, 10**7):
+        lowered = jax.jit(lambda flow, n=n: flow.sample_and_log_prob(KEY, (n,))).lower(flow)
+        temporaries.append(lowered.compile().memory_analysis().temp_size_in_bytes)
+    assert max(temporaries) < 2**21
+    assert temporaries[1] < 1.1 * temporaries[0]
 
 
 def test_keys_decide_the_samples():

@@ -10,7 +10,7 @@ from flax import nnx
 from jax.core import Tracer
 from jaxtyping import Array
 
-from jinn.bijectors.base import Bijector, Buffer, constant, read
+from jinn.bijectors.base import Bijector, Buffer, constant, read, zeros_log_det
 from jinn.bijectors.shapes import Shape, fit_to_event, last_axis
 from jinn.functional.triangular import (
     plu_forward,
@@ -86,6 +86,7 @@ class PLU(Bijector):
 
     Args:
         event_shape: Shape of one event, `(n,)` or `(H, W, C)`.
+        volume_preserving: Take the mean out of U's log-diagonal, so that log|det| is exactly 0.
         param_dtype: Type of the parameters.
         rngs: An int, a JAX key or `flax.nnx.Rngs`.
 
@@ -101,11 +102,13 @@ class PLU(Bijector):
         self,
         event_shape: tuple[int, ...],
         *,
+        volume_preserving: bool = False,
         param_dtype: jax.typing.DTypeLike = jnp.float32,
         rngs: int | jax.Array | nnx.Rngs,
     ) -> None:
         """See the class."""
         self._declare(event_shape)
+        self.volume_preserving = volume_preserving
         n = last_axis(self.event_shape, "PLU")
         wide = jnp.promote_types(param_dtype, jnp.float32)  # there is no LU in narrower types
         start = jax.random.orthogonal(as_key(rngs), n, dtype=wide)
@@ -115,7 +118,9 @@ class PLU(Bijector):
             jnp.triu(packed, 1) * jnp.sign(diagonal)[None]
         )  # turn columns so that it is positive
         triangles = jnp.tril(packed, -1) + upper + jnp.diag(jnp.log(jnp.abs(diagonal)))
-        self.triangles = nnx.Param(triangles.astype(param_dtype))
+        nothing_to_learn = volume_preserving and n == 1
+        variable = Buffer if nothing_to_learn else nnx.Param
+        self.triangles = variable(triangles.astype(param_dtype))
         self.sort_keys = Buffer(order.astype(jnp.float32))
 
     @property
@@ -126,12 +131,20 @@ class PLU(Bijector):
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        return _apply(plu_forward, x, self.event_shape, self.triangles[...], self.permutation)
+        return self._run(plu_forward, x)
 
     def _inverse(
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        return _apply(plu_inverse, y, self.event_shape, self.triangles[...], self.permutation)
+        return self._run(plu_inverse, y)
+
+    def _run(self, function: Callable[..., tuple[Array, Array]], x: Array) -> tuple[Array, Array]:
+        triangles = read(self.triangles)
+        if self.volume_preserving:
+            mean = jnp.mean(jnp.diagonal(triangles))
+            triangles = triangles - mean * jnp.eye(len(triangles), dtype=triangles.dtype)
+        y, log_det = _apply(function, x, self.event_shape, triangles, self.permutation)
+        return y, zeros_log_det(x, self.event_shape) if self.volume_preserving else log_det
 
 
 def _triangle(matrix: Any, n: int) -> Array:

@@ -11,16 +11,21 @@ from flax import nnx
 from jinn.bijectors.actnorm import ActNorm
 from jinn.bijectors.base import Bijector
 from jinn.bijectors.chain import Chain
-from jinn.bijectors.coupling import Coupling, half_mask
-from jinn.bijectors.orthogonal import Orthogonal
-from jinn.bijectors.permute import Permute
+from jinn.bijectors.coupling import Coupling, TwoSidedCoupling, half_mask
 from jinn.bijectors.stack import Backprop, Stack
-from jinn.bijectors.transformers import Affine, Composed, RationalQuadraticSpline, Transformer
+from jinn.bijectors.transformers import (
+    Additive,
+    Affine,
+    Composed,
+    RationalQuadraticSpline,
+    Transformer,
+    VolumePreserving,
+)
+from jinn.distributions.location_scale import Normal
 from jinn.distributions.standard_normal import StandardNormal
 from jinn.flows.flow import Flow
+from jinn.flows.mixing import Mixing, check_mixing, make_mixing
 from jinn.flows.specification import specified
-
-Mixing = Literal["permute", "orthogonal", "learned_orthogonal"]
 
 
 @specified
@@ -31,7 +36,10 @@ def real_nvp(
     depth: int = 8,
     hidden: Sequence[int] | int = (128, 128),
     mixing: Mixing = "permute",
+    two_sided: bool = False,
+    separate_networks: bool = False,
     clamp: float = 2.0,
+    law: Literal["tanh", "arctan"] = "tanh",
     activation: str = "silu",
     backprop: Backprop = "store",
     param_dtype: jax.typing.DTypeLike = jnp.float32,
@@ -40,13 +48,20 @@ def real_nvp(
 ) -> Flow:
     """Build a Real NVP: a stack of ActNorm, mixing and affine coupling over a standard normal.
 
+    `two_sided=True, separate_networks=True, clamp=4.0, law="arctan"` make the blocks of the first
+    INN papers.
+
     Args:
         event_dim: Length of x.
         condition_dim: Length of the condition, 0 for none.
         depth: Number of blocks.
         hidden: Widths of each conditioner's hidden layers.
-        mixing: "permute" (fixed random), "orthogonal" (fixed random) or "learned_orthogonal".
+        mixing: How elements are mixed before each coupling: "permute" (fixed random), "orthogonal"
+            (fixed random), "learned_orthogonal", "householder" or "plu" (all three learned).
+        two_sided: Transform both halves in each block, as in `jinn.bijectors.TwoSidedCoupling`.
+        separate_networks: Compute scales and shifts by networks of their own.
         clamp: Bound of each coupling's log-scale.
+        law: How log-scales are bounded, "tanh" or "arctan", see `jinn.bijectors.transformers`.
         activation: Name of the conditioners' activation, see `jinn.networks.MLP`.
         backprop: "store" or "remat", see `jinn.bijectors.Stack`.
         param_dtype: Type of the parameters.
@@ -65,20 +80,23 @@ def real_nvp(
         Conditional Invertible Neural Networks (Ardizzone et al., 2019),
         https://arxiv.org/abs/1907.02392
     """
-    return _coupling_flow(
+    stack = _coupling_stack(
         "real_nvp",
-        Affine(clamp),
+        Affine(clamp, law),
         event_dim,
         condition_dim=condition_dim,
         depth=depth,
         mixing=mixing,
+        two_sided=two_sided,
         backprop=backprop,
         rngs=rngs,
         hidden=hidden,
+        separate_networks=separate_networks,
         activation=activation,
         param_dtype=param_dtype,
         dtype=dtype,
     )
+    return Flow(stack, StandardNormal((event_dim,)))
 
 
 @specified
@@ -89,6 +107,7 @@ def neural_spline_flow(
     depth: int = 6,
     hidden: Sequence[int] | int = (128, 128),
     mixing: Mixing = "permute",
+    two_sided: bool = False,
     bins: int = 8,
     bound: float = 5.0,
     affine: bool = True,
@@ -105,7 +124,9 @@ def neural_spline_flow(
         condition_dim: Length of the condition, 0 for none.
         depth: Number of blocks.
         hidden: Widths of each conditioner's hidden layers.
-        mixing: "permute" (fixed random), "orthogonal" (fixed random) or "learned_orthogonal".
+        mixing: How elements are mixed before each coupling: "permute" (fixed random), "orthogonal"
+            (fixed random), "learned_orthogonal", "householder" or "plu" (all three learned).
+        two_sided: Transform both halves in each block, as in `jinn.bijectors.TwoSidedCoupling`.
         bins: Number of bins of each spline.
         bound: The splines act on [-bound, bound] and are the identity outside.
         affine: Scale and shift every element, by the conditioner too, before its spline. A narrow
@@ -127,13 +148,14 @@ def neural_spline_flow(
         https://arxiv.org/abs/1906.04032
     """
     spline = RationalQuadraticSpline(bins, bound)
-    return _coupling_flow(
+    stack = _coupling_stack(
         "neural_spline_flow",
         Composed((Affine(), spline)) if affine else spline,
         event_dim,
         condition_dim=condition_dim,
         depth=depth,
         mixing=mixing,
+        two_sided=two_sided,
         backprop=backprop,
         rngs=rngs,
         hidden=hidden,
@@ -141,9 +163,140 @@ def neural_spline_flow(
         param_dtype=param_dtype,
         dtype=dtype,
     )
+    return Flow(stack, StandardNormal((event_dim,)))
 
 
-def _coupling_flow(
+@specified
+def nice(
+    event_dim: int,
+    *,
+    condition_dim: int = 0,
+    depth: int = 8,
+    hidden: Sequence[int] | int = (128, 128),
+    mixing: Mixing = "permute",
+    two_sided: bool = False,
+    activation: str = "silu",
+    backprop: Backprop = "store",
+    param_dtype: jax.typing.DTypeLike = jnp.float32,
+    dtype: jax.typing.DTypeLike | None = None,
+    rngs: int | jax.Array | nnx.Rngs,
+) -> Flow:
+    """Build NICE: mixing and additive couplings, then one scaling, over a standard normal.
+
+    The scaling is an ActNorm, so that the first batch sets it.
+
+    Args:
+        event_dim: Length of x.
+        condition_dim: Length of the condition, 0 for none.
+        depth: Number of blocks.
+        hidden: Widths of each conditioner's hidden layers.
+        mixing: How elements are mixed before each coupling: "permute" (fixed random), "orthogonal"
+            (fixed random), "learned_orthogonal", "householder" or "plu" (all three learned).
+        two_sided: Transform both halves in each block, as in `jinn.bijectors.TwoSidedCoupling`.
+        activation: Name of the conditioners' activation, see `jinn.networks.MLP`.
+        backprop: "store" or "remat", see `jinn.bijectors.Stack`.
+        param_dtype: Type of the parameters.
+        dtype: Type in which the conditioners compute; None follows the input.
+        rngs: An int, a JAX key or `flax.nnx.Rngs`.
+
+    Returns:
+        A flow over vectors; log_prob and sample take one pass each.
+
+    Raises:
+        ValueError: If an option is out of range or unknown.
+
+    Reference:
+        NICE: Non-linear Independent Components Estimation (Dinh, Krueger, Bengio, 2014),
+        https://arxiv.org/abs/1410.8516
+    """
+    stack = _coupling_stack(
+        "nice",
+        Additive(),
+        event_dim,
+        condition_dim=condition_dim,
+        depth=depth,
+        mixing=mixing,
+        two_sided=two_sided,
+        normalize=False,
+        backprop=backprop,
+        rngs=rngs,
+        hidden=hidden,
+        activation=activation,
+        param_dtype=param_dtype,
+        dtype=dtype,
+    )
+    scaling = ActNorm((event_dim,), param_dtype=param_dtype)
+    return Flow(Chain([stack, scaling]), StandardNormal((event_dim,)))
+
+
+@specified
+def gin(
+    event_dim: int,
+    *,
+    condition_dim: int = 0,
+    depth: int = 8,
+    hidden: Sequence[int] | int = (128, 128),
+    mixing: Mixing = "permute",
+    two_sided: bool = False,
+    clamp: float = 2.0,
+    law: Literal["tanh", "arctan"] = "tanh",
+    activation: str = "silu",
+    backprop: Backprop = "store",
+    param_dtype: jax.typing.DTypeLike = jnp.float32,
+    dtype: jax.typing.DTypeLike | None = None,
+    rngs: int | jax.Array | nnx.Rngs,
+) -> Flow:
+    """Build GIN: mixing and volume-preserving couplings over a normal with learned scales.
+
+    The log-determinant of the whole map is exactly 0. With fewer than three elements a one-sided
+    coupling can only shift.
+
+    Args:
+        event_dim: Length of x.
+        condition_dim: Length of the condition, 0 for none.
+        depth: Number of blocks.
+        hidden: Widths of each conditioner's hidden layers.
+        mixing: How elements are mixed before each coupling: "permute" (fixed random), "orthogonal"
+            (fixed random), "learned_orthogonal", "householder" or "plu" (all three learned).
+        two_sided: Transform both halves in each block, as in `jinn.bijectors.TwoSidedCoupling`.
+        clamp: Bound of each coupling's log-scales before their mean is taken out.
+        law: How log-scales are bounded, "tanh" or "arctan", see `jinn.bijectors.transformers`.
+        activation: Name of the conditioners' activation, see `jinn.networks.MLP`.
+        backprop: "store" or "remat", see `jinn.bijectors.Stack`.
+        param_dtype: Type of the parameters.
+        dtype: Type in which the conditioners compute; None follows the input.
+        rngs: An int, a JAX key or `flax.nnx.Rngs`.
+
+    Returns:
+        A flow over vectors; log_prob and sample take one pass each.
+
+    Raises:
+        ValueError: If an option is out of range or unknown.
+
+    Reference:
+        Disentanglement by Nonlinear ICA with General Incompressible-flow Networks (GIN)
+        (Sorrenson, Rother, Kothe, 2020), https://arxiv.org/abs/2001.04872
+    """
+    stack = _coupling_stack(
+        "gin",
+        VolumePreserving(clamp, law),
+        event_dim,
+        condition_dim=condition_dim,
+        depth=depth,
+        mixing=mixing,
+        two_sided=two_sided,
+        normalize=False,
+        backprop=backprop,
+        rngs=rngs,
+        hidden=hidden,
+        activation=activation,
+        param_dtype=param_dtype,
+        dtype=dtype,
+    )
+    return Flow(stack, Normal((event_dim,), learned=True))
+
+
+def _coupling_stack(
     name: str,
     transformer: Transformer,
     event_dim: int,
@@ -151,55 +304,42 @@ def _coupling_flow(
     condition_dim: int,
     depth: int,
     mixing: Mixing,
+    two_sided: bool,
+    normalize: bool = True,
     backprop: Backprop,
     rngs: int | jax.Array | nnx.Rngs,
     **conditioner: Any,
-) -> Flow:
-    least = ((event_dim, 1), (condition_dim, 0), (depth, 1))
+) -> Stack:
+    """Blocks of ActNorm (if they are normalised), mixing and coupling."""
+    least = ((event_dim, 1 + two_sided), (condition_dim, 0), (depth, 1))
     if not all(isinstance(size, Integral) and size >= minimum for size, minimum in least):
         raise ValueError(
-            f"{name}: expected integers event_dim >= 1, condition_dim >= 0 and depth >= 1, got "
-            f"event_dim={event_dim}, condition_dim={condition_dim}, depth={depth}"
+            f"{name}: expected integers event_dim >= {1 + two_sided}, condition_dim >= 0 and "
+            f"depth >= 1, got event_dim={event_dim}, condition_dim={condition_dim}, depth={depth}"
         )
-    event_shape = (event_dim,)
+    check_mixing(mixing, name)
+    event_shape, mask = (event_dim,), half_mask(event_dim)
     param_dtype = conditioner["param_dtype"]
-    mask = half_mask(event_dim)
 
     def make_block(key: jax.Array) -> Bijector:
         mixing_key, coupling_key = jax.random.split(key)
-        return Chain(
-            [
-                ActNorm(event_shape, param_dtype=param_dtype),
-                _mixing(name, mixing, event_shape, mask, param_dtype, mixing_key),
-                Coupling(
-                    event_shape,
-                    mask=mask,
-                    transformer=transformer,
-                    condition_shape=(condition_dim,) if condition_dim else None,
-                    rngs=coupling_key,
-                    **conditioner,
-                ),
-            ]
+        mix = make_mixing(
+            mixing,
+            event_shape,
+            mixing_key,
+            leaving=None if two_sided else mask,
+            volume_preserving=not normalize,
+            param_dtype=param_dtype,
         )
+        couple = (TwoSidedCoupling if two_sided else Coupling)(
+            event_shape,
+            mask=mask,
+            transformer=transformer,
+            condition_shape=(condition_dim,) if condition_dim else None,
+            rngs=coupling_key,
+            **conditioner,
+        )
+        normalization = [ActNorm(event_shape, param_dtype=param_dtype)] if normalize else []
+        return Chain([*normalization, mix, couple])
 
-    stack = Stack(make_block, depth, rngs=rngs, backprop=backprop)
-    return Flow(stack, StandardNormal(event_shape))
-
-
-def _mixing(
-    name: str,
-    mixing: str,
-    event_shape: tuple[int, ...],
-    mask: tuple[bool, ...],
-    param_dtype: jax.typing.DTypeLike,
-    key: jax.Array,
-) -> Bijector:
-    if mixing == "permute":
-        return Permute(event_shape, leaving=mask, rngs=key)
-    if mixing in ("orthogonal", "learned_orthogonal"):
-        learned = mixing == "learned_orthogonal"
-        return Orthogonal(event_shape, learned=learned, param_dtype=param_dtype, rngs=key)
-    raise ValueError(
-        f'{name}: expected mixing to be "permute", "orthogonal" or "learned_orthogonal", '
-        f"got {mixing!r}"
-    )
+    return Stack(make_block, depth, rngs=rngs, backprop=backprop)

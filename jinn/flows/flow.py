@@ -82,6 +82,9 @@ class Flow(nnx.Module):
     def sample(self, key: jax.Array, shape: tuple[int, ...] = (), condition: Any = None) -> Any:
         """Draw independent events from `p(x | condition)`.
 
+        They are drawn in chunks, so that the memory beyond the result does not grow with their
+        number: about 2 MB for ten million samples of a spline flow over four elements.
+
         Args:
             key: A JAX key.
             shape: Leading axes of the draw.
