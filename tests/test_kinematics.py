@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from experiments.kinematics import __main__ as program
-from experiments.kinematics import experiment, reference
+from experiments import comparison, program
+from experiments.kinematics import reference
+from experiments.kinematics.experiment import PRESETS, PROBLEM
 from experiments.kinematics.problem import PRIOR_STD, forward, joints, reach, simulate
+from experiments.settings import smoke
 from jinn.functional.kernels import mmd_squared
 from jinn.inference.abc import abc_rejection
 from jinn.inference.metrics import calibration_error
@@ -141,8 +143,10 @@ class StandIn:
 
 def test_the_program_with_a_stand_in(monkeypatch, tmp_path, capsys):
     network = {"parameters": 1234, "training_seconds": 5.0}
-    monkeypatch.setattr(experiment, "train", lambda key, settings: (StandIn(), network))
-    program.main(["--smoke", "--seed", "3", "--steps", "7", "--out", str(tmp_path)])
+    monkeypatch.setattr(comparison, "train", lambda key, problem, settings: (StandIn(), network))
+    program.main(
+        PROBLEM, PRESETS, ["--smoke", "--seed", "3", "--steps", "7", "--out", str(tmp_path)]
+    )
     printed = capsys.readouterr().out
     for text in ("Err_post", "second ABC run", "1,234", "cINN [1]", "arxiv.org/abs/2101.10763"):
         assert text in printed
@@ -164,10 +168,10 @@ def test_the_program_with_a_stand_in(monkeypatch, tmp_path, capsys):
     assert record["environment"]["jax"] == jax.__version__
 
 
-@pytest.mark.parametrize("flow", experiment.PRESETS)
+@pytest.mark.parametrize("flow", PRESETS)
 def test_a_short_run(flow):
-    settings = experiment.smoke(experiment.PRESETS[flow])
-    outcome = experiment.run(settings, Console(quiet=True))
+    settings = smoke(PRESETS[flow])
+    outcome = comparison.run(PROBLEM, settings, Console(quiet=True))
     assert outcome.network["parameters"] > 0
     for values in outcome.errors["network"].values():
         assert np.isfinite(values).all() and len(values) == settings.observations
@@ -175,5 +179,5 @@ def test_a_short_run(flow):
 
 def test_unknown_flows_are_refused(capsys):
     with pytest.raises(SystemExit):
-        program.main(["--flow", "glow"])
+        program.main(PROBLEM, PRESETS, ["--flow", "glow"])
     assert "invalid choice: 'glow'" in capsys.readouterr().err

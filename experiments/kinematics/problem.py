@@ -15,7 +15,10 @@ import numpy as np
 
 LENGTHS = np.array([0.5, 0.5, 1.0], np.float32)
 PRIOR_STD = np.array([0.25, 0.5, 0.5, 0.5], np.float32)
-DIM_X, DIM_Y = 4, 2
+DIM_X = 4
+
+EXAMPLE_Y = (1.5, 0.0)
+"""The end point of the pictures, one that few poses of the prior reach."""
 
 
 def reach(angles: jax.Array) -> jax.Array:

@@ -11,29 +11,17 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from experiments.kinematics.experiment import Outcome, Settings
+from experiments.comparison import Outcome
+from experiments.inverse_problem import InverseProblem
 from experiments.record import environment
+from experiments.settings import Settings
 
 METRICS = ("Err_post", "Err_post biased", "Err_resim")
-PAPER = """Kruse et al. 2021, Table 1, https://arxiv.org/abs/2101.10763
-    Err_post from memory; kernel and ABC tolerance are not stated there"""
-REPLICATION = """A third party's replication, this kernel, 1000 observations:
-    https://github.com/eminesu/invertible-architectures-benchmark"""
-PUBLISHED = [
-    ("cINN", {"Err_post": 0.015, "Err_resim": 0.008}, PAPER),
-    (
-        "flow matching",
-        {"Err_post": 0.0016, "Err_post biased": 0.0062, "Err_resim": 2.7e-6},
-        REPLICATION,
-    ),
-    ("MDN", {"Err_post": 0.0031, "Err_post biased": 0.0077, "Err_resim": 6.7e-4}, REPLICATION),
-]
-SOURCES = [PAPER, REPLICATION]
 
 
-def make_table(outcome: Outcome, settings: Settings) -> Group:
+def make_table(problem: InverseProblem, outcome: Outcome, settings: Settings) -> Group:
     """Lays the measured errors out beside the published ones, for 80 columns."""
-    title = f"Inverse kinematics: {len(outcome.y)} observations x {settings.samples} samples"
+    title = f"{problem.title}: {len(outcome.y)} observations x {settings.samples} samples"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     table.add_column("sampler", no_wrap=True)
     for header in (
@@ -61,19 +49,24 @@ def make_table(outcome: Outcome, settings: Settings) -> Group:
             ]
         table.add_row(label, *row, style="bold" if name == "network" else None)
     table.add_section()
-    for method, values, source in PUBLISHED:
-        row = [_number(values.get(metric)) for metric in METRICS]
-        table.add_row(Text(f"{method} [{SOURCES.index(source) + 1}]"), *row)
-    return Group(table, Text(_notes(outcome, settings)))
+    sources = _sources(problem)
+    for method, errors, source in problem.published:
+        row = [_number(errors.get(metric)) for metric in METRICS]
+        table.add_row(Text(f"{method} [{sources.index(source) + 1}]"), *row)
+    return Group(table, Text(_notes(problem, outcome, settings)))
 
 
-def _notes(outcome: Outcome, settings: Settings) -> str:
+def _sources(problem: InverseProblem) -> list[str]:
+    return list(dict.fromkeys(published.source for published in problem.published))
+
+
+def _notes(problem: InverseProblem, outcome: Outcome, settings: Settings) -> str:
     lines = [
         "Err_post: MMD^2 to exact ABC samples (inverse multiquadratic kernel, lengths",
         "    0.05, 0.2, 0.9). A second ABC run shows its floor.",
         "Err_resim: mean squared distance of f(x) from y. The tolerance of "
         f"{settings.tolerance:g} alone",
-        f"    gives ABC {2 * settings.tolerance**2:.1e}.",
+        f"    gives ABC {problem.dim_y * settings.tolerance**2:.1e}.",
         f"Calibration error: median over 100 confidences, {settings.calibration_observations} "
         "observations.",
     ]
@@ -82,11 +75,13 @@ def _notes(outcome: Outcome, settings: Settings) -> str:
             f"{outcome.left_out} of {settings.observations} observations are left out: their "
             "ground truth fell short of its samples."
         )
-    lines += [f"[{index}] {source}" for index, source in enumerate(SOURCES, start=1)]
+    lines += [f"[{index}] {source}" for index, source in enumerate(_sources(problem), start=1)]
     return "\n".join(lines) + "\n"
 
 
-def save_json(path: Path, outcome: Outcome, settings: Settings, command: str) -> None:
+def save_json(
+    path: Path, problem: InverseProblem, outcome: Outcome, settings: Settings, command: str
+) -> None:
     """Writes results, values for each observation, settings, and what is needed to repeat them."""
     means = {
         sampler: {
@@ -96,7 +91,7 @@ def save_json(path: Path, outcome: Outcome, settings: Settings, command: str) ->
         for sampler, metrics in outcome.errors.items()
     }
     record = {
-        "experiment": "kinematics",
+        "experiment": problem.name,
         "command": command,
         "settings": asdict(settings),
         "results": {
@@ -106,7 +101,8 @@ def save_json(path: Path, outcome: Outcome, settings: Settings, command: str) ->
             **outcome.network,
         },
         "published": [
-            {"method": method, "source": source, **values} for method, values, source in PUBLISHED
+            {"method": method, "source": source, **errors}
+            for method, errors, source in problem.published
         ],
         "environment": environment(),
         "calibration_curve": outcome.calibration,

@@ -1,0 +1,150 @@
+"""Trains a conditional flow on an inverse problem; measures its posterior against exact samples."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+import jinn
+from experiments.inverse_problem import InverseProblem
+from experiments.settings import Settings
+from jinn import flows
+from jinn.inference.metrics import calibration_curve, posterior_mismatch, resimulation_error
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run has measured, and the samples that its pictures show.
+
+    Attributes:
+        network: Number of parameters, training seconds, samples a second.
+        errors: By sampler, then by metric: one value for each observation.
+        calibration: Share of true parameters in credible intervals minus the intervals' mass, for
+            masses 0.01, 0.02, ..., 1.
+        y: The observations that were compared, shape (n, dim_y).
+        left_out: Number of observations whose ground truth fell short of its samples.
+        example: By sampler: samples for the problem's example, shape (samples, dim_x).
+    """
+
+    network: dict[str, float]
+    errors: dict[str, dict[str, np.ndarray]]
+    calibration: np.ndarray
+    y: np.ndarray
+    left_out: int
+    example: dict[str, np.ndarray]
+
+    @property
+    def calibration_error(self) -> float:
+        """Median over the masses of the absolute calibration error."""
+        return float(np.median(np.abs(self.calibration)))
+
+
+def run(problem: InverseProblem, settings: Settings, console: Console) -> Outcome:
+    """Trains, draws the ground truth twice, and measures."""
+    keys = iter(jax.random.split(jax.random.key(settings.seed), 9))
+    console.print(f"Training {settings.flow} for {settings.steps} steps")
+    posterior, network = train(next(keys), problem, settings)
+
+    with console.status("Sampling the ground truth"):
+        _, y = problem.simulate(next(keys), settings.observations)
+        y = jnp.concatenate([y, jnp.array([problem.example_y])])
+        truths = [
+            problem.sample_reference(
+                next(keys), y, tolerance=settings.tolerance, n_samples=settings.samples
+            )
+            for _ in range(2)
+        ]
+    with console.status("Comparing the posteriors"):
+        prior, _ = problem.simulate(next(keys), settings.samples)
+        posteriors = {
+            "network": posterior.sample(next(keys), (settings.samples,), y),
+            "ABC": jnp.moveaxis(truths[0].samples, 1, 0),
+            "ABC again": jnp.moveaxis(truths[1].samples, 1, 0),
+            "prior": jnp.broadcast_to(prior[:, None], (len(prior), len(y), problem.dim_x)),
+        }
+        complete = np.array(truths[0].complete & truths[1].complete)
+        complete[-1] = False  # the example is no unseen observation
+        if not complete.any():
+            raise RuntimeError(
+                f"{problem.name}: no observation has its samples of the ground truth."
+            )
+        errors = {
+            name: compare(
+                problem, samples[:, complete], posteriors["ABC"][:, complete], y[complete]
+            )
+            for name, samples in posteriors.items()
+            if name != "ABC"
+        }
+    with console.status("Measuring the calibration"):
+        curve = calibration_curve(
+            posterior,
+            *problem.simulate(next(keys), settings.calibration_observations),
+            samples=settings.calibration_samples,
+            key=next(keys),
+        )
+    with console.status("Measuring the sampling speed"):
+        example_y = jnp.array(problem.example_y)
+        network["samples_per_second"] = _samples_per_second(
+            posterior, example_y, settings.timed_samples
+        )
+    return Outcome(
+        network=network,
+        errors=errors,
+        calibration=np.asarray(curve.inliers - curve.confidence),
+        y=np.asarray(y[complete]),
+        left_out=settings.observations - int(np.sum(complete)),
+        example={name: np.asarray(samples[:, -1]) for name, samples in posteriors.items()},
+    )
+
+
+def train(
+    key: jax.Array, problem: InverseProblem, settings: Settings
+) -> tuple[Any, dict[str, float]]:
+    """Fits the posterior; gives it with its number of parameters and the seconds it took."""
+
+    def simulate_with_noise(key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
+        simulate_key, noise_key = jax.random.split(key)
+        x, y = problem.simulate(simulate_key, n)
+        return x, y + settings.y_noise * jax.random.normal(noise_key, y.shape)
+
+    flow_key, fit_key = jax.random.split(key)
+    build = getattr(flows, settings.flow)
+    flow = build(problem.dim_x, condition_dim=problem.dim_y, rngs=flow_key, **settings.flow_options)
+    leaves = zip(jax.tree.leaves(flow), jax.tree.leaves(jinn.trainable(flow)), strict=True)
+    parameters = sum(leaf.size for leaf, trained in leaves if trained)
+    start = time.perf_counter()
+    posterior = jinn.fit_posterior(
+        fit_key,
+        simulate_with_noise,
+        flow=flow,
+        steps=settings.steps,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+    )
+    seconds = time.perf_counter() - start
+    return posterior, {"parameters": parameters, "training_seconds": seconds}
+
+
+def compare(
+    problem: InverseProblem, samples: jax.Array, truth: jax.Array, y: jax.Array
+) -> dict[str, np.ndarray]:
+    """Gives the errors for each observation; samples and truth are (n, n_obs, dim_x)."""
+    errors = {
+        "Err_post": posterior_mismatch(samples, truth),
+        "Err_post biased": posterior_mismatch(samples, truth, unbiased=False),
+        "Err_resim": resimulation_error(problem.forward, samples, y),
+    }
+    return {name: np.asarray(values) for name, values in errors.items()}
+
+
+def _samples_per_second(posterior: Any, y: jax.Array, n: int) -> float:
+    """Speed of drawing n samples for one observation, compilation aside."""
+    for seed in range(2):
+        start = time.perf_counter()
+        jax.block_until_ready(posterior.sample(jax.random.key(seed), (n,), y))
+        seconds = time.perf_counter() - start
+    return n / seconds

@@ -1,0 +1,67 @@
+"""The command line of the experiments on inverse problems."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments.comparison import run
+from experiments.inverse_problem import InverseProblem
+from experiments.plots import draw_marginals, draw_panels
+from experiments.report import make_table, save_json
+from experiments.settings import Settings, smoke
+
+
+def main(
+    problem: InverseProblem,
+    presets: Mapping[str, Settings],
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """Runs the experiment as the command line says.
+
+    Args:
+        problem: The inverse problem.
+        presets: Settings by architecture; the first are the default.
+        arguments: The words of the command line, in place of the process's own.
+    """
+    program = f"python -m experiments.{problem.name}"
+    parser = argparse.ArgumentParser(
+        prog=program, description=f"``{program}``: train, compare with the ground truth, draw."
+    )
+    parser.add_argument("--flow", choices=presets, default=next(iter(presets)))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, help="training steps, in place of the preset's")
+    parser.add_argument("--batch-size", type=int, help="simulations a step")
+    parser.add_argument("--learning-rate", type=float, help="highest learning rate")
+    parser.add_argument("--y-noise", type=float, help="noise on y in training")
+    parser.add_argument("--smoke", action="store_true", help="seconds, to see that it runs")
+    parser.add_argument("--out", type=Path, default=Path("results") / problem.name)
+    options = parser.parse_args(arguments)
+
+    settings = presets[options.flow]
+    if options.smoke:
+        settings = smoke(settings)
+    given = {
+        name: getattr(options, name)
+        for name in ("seed", "steps", "batch_size", "learning_rate", "y_noise")
+        if getattr(options, name) is not None
+    }
+    settings = replace(settings, **given)
+
+    console = Console()
+    outcome = run(problem, settings, console)
+    words = sys.argv[1:] if arguments is None else arguments
+    command = shlex.join(["python", "-m", f"experiments.{problem.name}", *words])
+    options.out.mkdir(parents=True, exist_ok=True)
+    stem = f"{options.flow}-seed{options.seed}" + ("-smoke" if options.smoke else "")
+    ends = (".json", f"-{problem.picture}.png", "-marginals.png")
+    files = [options.out / f"{stem}{end}" for end in ends]
+    save_json(files[0], problem, outcome, settings, command)
+    console.print(make_table(problem, outcome, settings))
+    draw_panels(files[1], problem, outcome.example)
+    draw_marginals(files[2], problem, outcome.example)
+    console.print("Wrote", *(str(file) for file in files))
