@@ -22,7 +22,9 @@ class Outcome:
 
     Attributes:
         network: Number of parameters, training seconds, samples a second.
-        errors: By sampler, then by metric: one value for each observation.
+        errors: By sampler, then by metric: one value for each observation. "network, rounded" has
+            the whole-numbered parameters rounded, and its mismatch only.
+        counts: By what is counted, then by sampler: the number of such samples.
         calibration: Share of true parameters in credible intervals minus the intervals' mass, for
             masses 0.01, 0.02, ..., 1.
         y: The observations that were compared, shape (n, dim_y).
@@ -32,6 +34,7 @@ class Outcome:
 
     network: dict[str, float]
     errors: dict[str, dict[str, np.ndarray]]
+    counts: dict[str, dict[str, int]]
     calibration: np.ndarray
     y: np.ndarray
     left_out: int
@@ -72,12 +75,21 @@ def run(problem: InverseProblem, settings: Settings, console: Console) -> Outcom
             raise RuntimeError(
                 f"{problem.name}: no observation has its samples of the ground truth."
             )
+        compared = {name: samples[:, complete] for name, samples in posteriors.items()}
+        truth = compared["ABC"]
         errors = {
-            name: compare(
-                problem, samples[:, complete], posteriors["ABC"][:, complete], y[complete]
-            )
-            for name, samples in posteriors.items()
+            name: {
+                **mismatch(samples, truth),
+                "Err_resim": np.asarray(resimulation_error(problem.forward, samples, y[complete])),
+            }
+            for name, samples in compared.items()
             if name != "ABC"
+        }
+        if problem.integers:
+            errors["network, rounded"] = mismatch(problem.rounded(compared["network"]), truth)
+        counts = {
+            what: {name: int(jnp.sum(tell(samples))) for name, samples in compared.items()}
+            for what, tell in problem.counted.items()
         }
     with console.status("Measuring the calibration"):
         curve = calibration_curve(
@@ -94,6 +106,7 @@ def run(problem: InverseProblem, settings: Settings, console: Console) -> Outcom
     return Outcome(
         network=network,
         errors=errors,
+        counts=counts,
         calibration=np.asarray(curve.inliers - curve.confidence),
         y=np.asarray(y[complete]),
         left_out=settings.observations - int(np.sum(complete)),
@@ -105,10 +118,13 @@ def train(
     key: jax.Array, problem: InverseProblem, settings: Settings
 ) -> tuple[Any, dict[str, float]]:
     """Fits the posterior; gives it with its number of parameters and the seconds it took."""
+    width = settings.dequantization * problem.is_integer
 
     def simulate_with_noise(key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
-        simulate_key, noise_key = jax.random.split(key)
+        simulate_key, noise_key, integer_key = jax.random.split(key, 3)
         x, y = problem.simulate(simulate_key, n)
+        if width.any():
+            x += width[None] * jax.random.uniform(integer_key, x.shape, x.dtype, -1.0, 1.0)
         return x, y + settings.y_noise * jax.random.normal(noise_key, y.shape)
 
     flow_key, fit_key = jax.random.split(key)
@@ -124,21 +140,18 @@ def train(
         steps=settings.steps,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
+        support=problem.support,
     )
     seconds = time.perf_counter() - start
     return posterior, {"parameters": parameters, "training_seconds": seconds}
 
 
-def compare(
-    problem: InverseProblem, samples: jax.Array, truth: jax.Array, y: jax.Array
-) -> dict[str, np.ndarray]:
-    """Gives the errors for each observation; samples and truth are (n, n_obs, dim_x)."""
-    errors = {
-        "Err_post": posterior_mismatch(samples, truth),
-        "Err_post biased": posterior_mismatch(samples, truth, unbiased=False),
-        "Err_resim": resimulation_error(problem.forward, samples, y),
+def mismatch(samples: jax.Array, truth: jax.Array) -> dict[str, np.ndarray]:
+    """Gives MMD^2 for each observation; samples and truth are (n, n_obs, dim_x)."""
+    return {
+        "Err_post": np.asarray(posterior_mismatch(samples, truth)),
+        "Err_post biased": np.asarray(posterior_mismatch(samples, truth, unbiased=False)),
     }
-    return {name: np.asarray(values) for name, values in errors.items()}
 
 
 def _samples_per_second(posterior: Any, y: jax.Array, n: int) -> float:

@@ -1,10 +1,11 @@
 """What an inverse problem brings along to be compared with its ground truth."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -51,7 +52,13 @@ class InverseProblem:
         sample_reference: The sampler of the ground truth.
         draw: ``draw(ax, x)`` draws samples (n, dim_x) for ``example_y`` into one panel.
         picture: Name of the picture made of these panels.
+        legend: Where its legend leaves the samples in sight, in matplotlib's words.
         published: What others have measured.
+        support: ``(low, high)``, bounds on x in the prior that the network keeps, each of shape
+            (dim_x,); None for none.
+        integers: Names of the parameters that are whole numbers in the prior.
+        counted: By the words that say what they do: tells which x are counted and reported,
+            (..., dim_x) -> (...).
     """
 
     name: str
@@ -65,7 +72,11 @@ class InverseProblem:
     sample_reference: ReferenceSampler
     draw: Callable[[Axes, np.ndarray], None]
     picture: str
+    legend: str
     published: tuple[Published, ...]
+    support: tuple[np.ndarray, np.ndarray] | None = None
+    integers: tuple[str, ...] = ()
+    counted: Mapping[str, Callable[[jax.Array], jax.Array]] = field(default_factory=dict)
 
     @property
     def dim_x(self) -> int:
@@ -76,3 +87,12 @@ class InverseProblem:
     def dim_y(self) -> int:
         """Number of entries of y."""
         return len(self.example_y)
+
+    @property
+    def is_integer(self) -> np.ndarray:
+        """Which entries of x are whole numbers, booleans of shape (dim_x,)."""
+        return np.array([name in self.integers for name in self.parameters])
+
+    def rounded(self, x: jax.Array) -> jax.Array:
+        """Rounds the entries of x that are whole numbers, (..., dim_x) -> (..., dim_x)."""
+        return x.at[..., self.is_integer].apply(jnp.round)

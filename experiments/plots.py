@@ -11,7 +11,6 @@ import numpy as np
 
 from experiments.inverse_problem import InverseProblem
 
-BANDWIDTH = 0.1
 TRUTH, NETWORK = "tab:orange", "tab:blue"
 
 
@@ -24,15 +23,15 @@ def draw_panels(path: Path, problem: InverseProblem, example: dict[str, np.ndarr
         ax.set_title(title)
         ax.set_xlabel("horizontal position")
     axes[0].set_ylabel("vertical position")
-    axes[0].legend(loc="lower left")
+    axes[0].legend(loc=problem.legend)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def most_likely(x: np.ndarray) -> int:
-    """Finds the sample of highest Gaussian kernel density, of bandwidth 0.1."""
-    d2 = np.sum((x[:, None] - x[None]) ** 2, axis=-1)
-    return int(np.argmax(np.sum(np.exp(-0.5 * d2 / BANDWIDTH**2), axis=1)))
+def most_likely(x: np.ndarray, bandwidth: float | np.ndarray) -> int:
+    """Finds the sample of highest Gaussian kernel density, for one or dim_x bandwidths."""
+    d2 = np.sum(((x[:, None] - x[None]) / bandwidth) ** 2, axis=-1)
+    return int(np.argmax(np.sum(np.exp(-0.5 * d2), axis=1)))
 
 
 def draw_marginals(path: Path, problem: InverseProblem, example: dict[str, np.ndarray]) -> None:
@@ -68,8 +67,7 @@ def draw_marginals(path: Path, problem: InverseProblem, example: dict[str, np.nd
     handles, labels = axes[0, 0].get_legend_handles_labels()
     labels = ["ground truth (ABC)", "network"]
     figure.legend(handles, labels, loc="upper right", frameon=False)
-    figure.suptitle(
-        f"Posterior of the {problem.cause} for the {problem.effect} {problem.example_y}"
-    )
+    y = problem.example_y if problem.dim_y > 1 else problem.example_y[0]
+    figure.suptitle(f"Posterior of the {problem.cause} for the {problem.effect} {y}")
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -38,6 +38,9 @@ def main(
     parser.add_argument("--batch-size", type=int, help="simulations a step")
     parser.add_argument("--learning-rate", type=float, help="highest learning rate")
     parser.add_argument("--y-noise", type=float, help="noise on y in training")
+    if problem.integers:
+        words = "half-width of uniform noise on whole-numbered parameters in training"
+        parser.add_argument("--dequantization", type=float, help=words)
     parser.add_argument("--smoke", action="store_true", help="seconds, to see that it runs")
     parser.add_argument("--out", type=Path, default=Path("results") / problem.name)
     options = parser.parse_args(arguments)
@@ -46,9 +49,9 @@ def main(
     if options.smoke:
         settings = smoke(settings)
     given = {
-        name: getattr(options, name)
-        for name in ("seed", "steps", "batch_size", "learning_rate", "y_noise")
-        if getattr(options, name) is not None
+        name: value
+        for name, value in vars(options).items()
+        if value is not None and name not in ("flow", "smoke", "out")
     }
     settings = replace(settings, **given)
 

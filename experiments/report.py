@@ -36,10 +36,14 @@ def make_table(problem: InverseProblem, outcome: Outcome, settings: Settings) ->
         table.add_column(header, justify="right", no_wrap=True)
     for name, label in (
         ("network", settings.flow),
+        ("network, rounded", f"  {', '.join(problem.integers)} rounded"),
         ("ABC again", "second ABC run"),
         ("prior", "prior, ignores y"),
     ):
-        row = [_number(outcome.errors[name][metric].mean()) for metric in METRICS]
+        if name not in outcome.errors:
+            continue
+        means = {metric: values.mean() for metric, values in outcome.errors[name].items()}
+        row = [_number(means.get(metric)) for metric in METRICS]
         if name == "network":
             row += [
                 f"{outcome.calibration_error:.2%}",
@@ -70,6 +74,12 @@ def _notes(problem: InverseProblem, outcome: Outcome, settings: Settings) -> str
         f"Calibration error: median over 100 confidences, {settings.calibration_observations} "
         "observations.",
     ]
+    if problem.integers:
+        names = ", ".join(problem.integers)
+        lines.append(f"{names}: whole in the prior, real to the network. Err_resim is as sampled.")
+    for what, counts in outcome.counts.items():
+        total = len(outcome.y) * settings.samples
+        lines.append(f"{counts['network']:,} of the network's {total:,} samples {what}.")
     if outcome.left_out:
         lines.append(
             f"{outcome.left_out} of {settings.observations} observations are left out: their "
@@ -98,6 +108,7 @@ def save_json(
             "errors": means,
             "calibration_error": outcome.calibration_error,
             "observations_left_out": outcome.left_out,
+            **({"counts": outcome.counts} if outcome.counts else {}),
             **outcome.network,
         },
         "published": [

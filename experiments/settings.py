@@ -16,6 +16,7 @@ class Settings:
         learning_rate: Highest learning rate.
         y_noise: Standard deviation of the Gaussian noise on y in training, in the units of y.
             Without any, the posterior lies on a surface and the likelihood has no upper bound.
+        dequantization: Half-width of the uniform noise on whole-numbered parameters in training.
         tolerance: Standard deviation of the ground truth's Gaussian tolerance on y, in its units.
         observations: Unseen observations that are compared with the ground truth.
         samples: Posterior samples for each of them.
@@ -31,6 +32,7 @@ class Settings:
     batch_size: int = 512
     learning_rate: float = 3e-3
     y_noise: float
+    dequantization: float = 0.0
     tolerance: float
     observations: int = 100
     samples: int = 1000

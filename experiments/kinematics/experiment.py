@@ -23,6 +23,7 @@ PROBLEM = InverseProblem(
     sample_reference=sample_reference,
     draw=draw_arms,
     picture="arms",
+    legend="lower left",
     published=(
         Published("cINN", {"Err_post": 0.015, "Err_resim": 0.008}, PAPER),
         Published(

@@ -10,6 +10,7 @@ from experiments.plots import most_likely
 
 X_LIMITS, Y_LIMITS = (-0.35, 2.25), (-1.3, 1.3)
 ARMS = 300
+BANDWIDTH = 0.1
 
 
 def draw_arms(ax: Axes, x: np.ndarray) -> None:
@@ -18,7 +19,7 @@ def draw_arms(ax: Axes, x: np.ndarray) -> None:
     ax.axvline(0.0, color="0.75", linewidth=4, zorder=0)
     ax.add_collection(LineCollection(list(arms[:ARMS]), colors="tab:blue", alpha=0.09))
     ax.scatter(*arms[:ARMS, -1].T, s=4, color="tab:blue", alpha=0.25, linewidths=0)
-    exemplar = arms[most_likely(x)]
+    exemplar = arms[most_likely(x, BANDWIDTH)]
     ax.plot(*exemplar.T, "-o", color="black", linewidth=2.5, markersize=5, label="densest pose")
     ax.plot(
         *EXAMPLE_Y,
