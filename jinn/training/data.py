@@ -36,23 +36,6 @@ class ArraySource:
     rows: Any
     batch_size: int
 
-    @property
-    def first(self) -> "ArraySource":
-        """The source of the first step's batch."""
-        return self
-
-    def parts(self, step: int, stop: int) -> Iterator[tuple["ArraySource", int]]:
-        """What compiled calls are to run on to get from one step to another.
-
-        Args:
-            step: The steps done.
-            stop: The steps to be done.
-
-        Yields:
-            A source that is a pytree, and the step to which it serves.
-        """
-        yield self, stop
-
     def start(self) -> Any:
         """The order that the first call of `draw` is given."""
         return self.rows
@@ -103,23 +86,6 @@ class SimulatorSource:
 
     simulate: Callable[[jax.Array, int], Any]
     batch_size: int
-
-    @property
-    def first(self) -> "SimulatorSource":
-        """The source of the first step's batch."""
-        return self
-
-    def parts(self, step: int, stop: int) -> Iterator[tuple["SimulatorSource", int]]:
-        """What compiled calls are to run on; see `ArraySource.parts`.
-
-        Args:
-            step: The steps done.
-            stop: The steps to be done.
-
-        Yields:
-            A source that is a pytree, and the step to which it serves.
-        """
-        yield self, stop
 
     def start(self) -> Any:
         """The order of rows, of which there is none."""
@@ -240,6 +206,35 @@ CompiledSource = ArraySource | SimulatorSource | BatchSource
 """What a compiled step draws its batch from."""
 
 Source = ArraySource | SimulatorSource | IteratorSource
+
+
+def first_source(source: Source) -> CompiledSource:
+    """The source of the first step's batch.
+
+    Args:
+        source: Where batches come from.
+
+    Returns:
+        A source that is a pytree.
+    """
+    return source.first if isinstance(source, IteratorSource) else source
+
+
+def parts(source: Source, step: int, stop: int) -> Iterator[tuple[CompiledSource, int]]:
+    """What compiled calls are to run on, to get from one step to another.
+
+    Args:
+        source: Where batches come from.
+        step: The steps done.
+        stop: The steps to be done.
+
+    Returns:
+        Sources that are pytrees, each with the step to which it serves. An iterator of batches
+        may end before the last.
+    """
+    if isinstance(source, IteratorSource):
+        return source.parts(step, stop)
+    return iter([(source, stop)])
 
 
 def take(arrays: Any, rows: Array) -> Any:

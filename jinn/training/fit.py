@@ -15,7 +15,7 @@ from jinn.bijectors.module import first_not_finite, initialize, needs_initializa
 from jinn.losses.likelihood import negative_log_likelihood, split_batch
 from jinn.networks.randomness import as_key
 from jinn.training.checks import check_options, check_sizes, named_leaves
-from jinn.training.data import make_source
+from jinn.training.data import first_source, make_source, parts
 from jinn.training.history import History, means
 from jinn.training.interrupt import interrupt_deferred
 from jinn.training.optimizer import default_optimizer
@@ -134,17 +134,16 @@ def fit(
     source, held_out = make_source(
         split_key, data, batch_size=batch_size, steps=steps, validation=validation
     )
+    first = first_source(source)
     if patience is not None and held_out is None:
         raise ValueError(
             f"fit: patience={patience} needs a validation loss; pass a validation such as 0.05, or "
             "patience=None"
         )
     if loss is negative_log_likelihood:
-        check_sizes(
-            flow, jax.eval_shape(lambda key: source.first.sample(key, batch_size), first_key)
-        )
+        check_sizes(flow, jax.eval_shape(lambda key: first.sample(key, batch_size), first_key))
     if needs_initialization(flow):
-        flow = _initialized(flow, source.first.sample(first_key, INITIALIZATION_ROWS))
+        flow = _initialized(flow, first.sample(first_key, INITIALIZATION_ROWS))
     if optimizer is not None and not isinstance(optimizer, optax.GradientTransformation):
         raise ValueError(
             f"fit: expected optimizer to be an optax transformation such as optax.adam(1e-3), got "
@@ -155,14 +154,14 @@ def fit(
         optimizer = default_optimizer(learning_rate, steps, weight_decay=decay)
 
     structure = structure_of(flow)
-    state = start(structure, flow, loss, optimizer, source.first, train_key)
+    state = start(structure, flow, loss, optimizer, first, train_key)
     run = make_run(structure, loss, optimizer, max_bad_steps)
     evaluate = make_evaluate(structure, loss, batch_size)
     interval = validate_every or _default_interval(steps, batch_size, held_out)
     history = History([name for name in state.totals if name not in ("count", "loss")])
     best: Weights | None = None
     best_loss, validation_loss, unimproved = math.inf, math.nan, 0
-    interrupted, step, length, last_part = False, 0, 1, source.first
+    interrupted, step, length, last_part = False, 0, 1, first
 
     with progress_bar(steps, visible=progress) as show:
         try:
@@ -170,7 +169,7 @@ def fit(
                 target = min((step // interval + 1) * interval, steps)
                 began = time.perf_counter()
                 wanted = min(step + length, target)
-                for part, stop in source.parts(step, wanted):
+                for part, stop in parts(source, step, wanted):
                     with interrupt_deferred():
                         last_part = part
                         state = run(state, part, train_key, stop)
