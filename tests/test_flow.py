@@ -114,7 +114,7 @@ def test_no_samples():
 @pytest.mark.parametrize("condition_dim", [0, 2])
 @pytest.mark.parametrize("name", BUILDERS)
 def test_samples_come_with_their_own_log_prob(name, condition_dim):
-    flow = build(name, 3, condition_dim=condition_dim)
+    flow = build(name, 3, condition_dim=condition_dim, size=0.1)
     condition = random(4, 2) if condition_dim else None
 
     @jax.jit

@@ -36,7 +36,7 @@ def by_hand(mlp, x, condition=None):
         update = h @ np.asarray(kernel[...]) + np.asarray(bias[...])
         update = numpy_activation(mlp.activation, update)
         h = h + update if mlp.residual else update
-    return h @ np.asarray(mlp.last_kernel[...]) + np.asarray(mlp.last_bias[...])
+    return h @ np.asarray(mlp.last_kernel[...]).T + np.asarray(mlp.last_bias[...])
 
 
 @pytest.mark.parametrize("residual", [False, True])
