@@ -160,6 +160,31 @@ def test_chunks_are_independent_draws_with_their_densities(shape, conditions, mo
     np.testing.assert_allclose(without, samples, rtol=2e-5, atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    ("x_batch", "conditions"),
+    [((50,), None), ((48,), (48,)), ((50,), (1,)), ((3,), (15, 3))],
+)
+def test_chunks_change_no_density(x_batch, conditions, monkeypatch):
+    flow = build("real_nvp", 2, condition_dim=0 if conditions is None else 2)
+    x, condition = random(*x_batch, 2), None if conditions is None else random(*conditions, 2)
+
+    def evaluate(flow, x, condition):
+        gradient = jax.grad(lambda x: flow.log_prob(x, condition).sum())(x)
+        return flow.log_prob(x, condition), gradient
+
+    whole = jax.jit(evaluate)(flow, x, condition)
+    monkeypatch.setattr("jinn.flows.chunks.CHUNK_ROWS", 8)
+    chunks = jax.jit(lambda *arguments: evaluate(*arguments))(flow, x, condition)
+    for a, b in zip(chunks, whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_memory_for_densities_does_not_hold_all_events_at_once():
+    x = jnp.zeros((10**5, 2))
+    lowered = jax.jit(build("neural_spline_flow", 2).log_prob).lower(x)
+    assert lowered.compile().memory_analysis().temp_size_in_bytes < 4 * x.nbytes
+
+
 def test_memory_beyond_the_samples_does_not_grow_with_their_number():
     flow = build("neural_spline_flow", 2)
     temporaries = []

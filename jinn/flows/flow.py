@@ -12,10 +12,8 @@ from jinn.bijectors.base import Bijector, check_condition, member_condition
 from jinn.bijectors.shapes import batch_shape, check_sample_shape
 from jinn.bijectors.stack import varying_like
 from jinn.distributions.base import Distribution
+from jinn.flows.chunks import CHUNK_ROWS, map_chunks
 from jinn.networks.randomness import as_key
-
-CHUNK_ROWS = 2048
-"""Samples are drawn in chunks of about this many events, which fit the processor's cache."""
 
 
 class Flow(nnx.Module):
@@ -62,6 +60,8 @@ class Flow(nnx.Module):
     def log_prob(self, x: Any, condition: Any = None, *, key: jax.Array | None = None) -> Array:
         """Log-density, `log p(x | condition)`, in nats.
 
+        A CPU evaluates many events in chunks, which fit its cache and need little memory.
+
         Args:
             x: Events `(*batch, *event_shape)`.
             condition: Conditions `(*condition_batch, *condition_shape)`, or None.
@@ -74,10 +74,20 @@ class Flow(nnx.Module):
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         condition = self._check_condition(condition)
-        z, log_det = self.bijector.forward_and_log_det(
-            x, member_condition(self.bijector, condition), key=key
+        x, _ = self.bijector._check(
+            x, member_condition(self.bijector, condition), self.event_shape, "x"
         )
-        return self._base_log_prob(z, condition) + log_det
+
+        def evaluate(x: Any, condition: Any) -> Array:
+            z, log_det = self.bijector.forward_and_log_det(
+                x, member_condition(self.bijector, condition), key=key
+            )
+            return self._base_log_prob(z, condition) + log_det
+
+        if key is not None:
+            return evaluate(x, condition)
+        shapes = {"event_shape": self.event_shape, "condition_shape": self.condition_shape}
+        return map_chunks(evaluate, x, condition, **shapes)
 
     def sample(self, key: jax.Array, shape: tuple[int, ...] = (), condition: Any = None) -> Any:
         """Draw independent events from `p(x | condition)`.

@@ -133,8 +133,16 @@ def _widen(*arrays: Array) -> tuple[Array, ...]:
 def _knots(raw: Array, bound: float) -> tuple[Array, Array]:
     """Left edges and sizes of the bins along the leading axis, from the raw sizes."""
     bins = raw.shape[0]
-    sizes = 2 * bound * (MIN_BIN + (1 - MIN_BIN * bins) * jax.nn.softmax(raw, axis=0))
+    powers = jnp.exp(raw - jax.lax.stop_gradient(jnp.max(raw, axis=0))[None])
+    softmax = powers / _sum_bins(powers)[None]
+    sizes = 2 * bound * (MIN_BIN + (1 - MIN_BIN * bins) * softmax)
     return jnp.cumsum(sizes, axis=0) - sizes - bound, sizes
+
+
+def _sum_bins(values: Array) -> Array:
+    """Sum over the leading axis, as a product with ones, which a CPU does faster than a sum."""
+    ones = jnp.ones(values.shape[0], values.dtype)
+    return jnp.tensordot(ones, values, axes=1, precision="highest")
 
 
 def _find_bin(
@@ -153,10 +161,10 @@ def _find_bin(
     here = index[None] == numbers
 
     def pick(values: Array) -> Array:
-        return jnp.sum(jnp.where(here, values, 0.0), axis=0)
+        return _sum_bins(jnp.where(here, values, 0.0))
 
     def pick_slope(selected: Array, at_edge: Array) -> Array:
-        raw = jnp.sum(jnp.where(selected, slopes, 0.0), axis=0)
+        raw = _sum_bins(jnp.where(selected, slopes, 0.0))
         return jnp.where(at_edge, 1.0, _positive_slope(raw))
 
     return _Bin(
