@@ -1,0 +1,1 @@
+"""Training steps, densities and samples of coupling flows against other libraries."""
