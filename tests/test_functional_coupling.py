@@ -203,6 +203,17 @@ def test_error_of_a_conditioner_with_a_wrong_shape(returned):
 
 
 @pytest.mark.no_type_hook
+def test_error_of_a_transformer_that_sums_its_log_derivatives():
+    class Summed(Affine):
+        def forward(self, x, params):
+            y, log_slopes = super().forward(x, params)
+            return y, log_slopes.sum()
+
+    with pytest.raises(ValueError, match=r"both of shape \(2, 3\), got \(2, 3\) and \(\)"):
+        coupling_forward(jnp.ones((3, 4)), network(2, 4), Summed(), mask=MASKS["back"])
+
+
+@pytest.mark.no_type_hook
 @pytest.mark.parametrize("mask", [(True, False), (True, False, True, True), True])
 def test_error_of_a_mask_that_does_not_fit(mask):
     with pytest.raises(ValueError, match="coupling: expected values that end in the mask's") as e:

@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector
+from jinn.bijectors.conditioners import network_attribute
 from jinn.bijectors.shapes import (
     Shape,
     array_shape,
@@ -82,7 +83,7 @@ class ConditionalAffine(Bijector):
                 dtype=dtype,
                 rngs=rngs,
             )
-        self.conditioner = _attribute(conditioner, "ConditionalAffine", "conditioner")
+        self.conditioner = network_attribute(conditioner, "ConditionalAffine", "conditioner")
         self.clamp = float(clamp)
 
     def _parameters(self, x: Array, condition: Any) -> tuple[Array, Array]:
@@ -157,7 +158,7 @@ class EmbedCondition(Bijector):
             fast_direction=bijector.fast_direction,
         )
         self.bijector = bijector
-        self.network = _attribute(network, "EmbedCondition", "network")
+        self.network = network_attribute(network, "EmbedCondition", "network")
 
     def _embed(self, condition: Any) -> Any:
         """The embedding `(*batch, *bijector.condition_shape)` of conditions of that batch."""
@@ -191,11 +192,3 @@ class EmbedCondition(Bijector):
         new = nnx.clone(self)
         new.bijector, x = self.bijector._initialize(x, self._embed(condition), invert=invert)
         return new, x
-
-
-def _attribute(network: Any, owner: str, name: str) -> Any:
-    """A network as an attribute: data if it holds arrays, static if it is a function."""
-    if not callable(network):
-        raise ValueError(f"{owner}: expected {name} to be callable, got {type(network).__name__}")
-    has_leaves = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(network))
-    return nnx.data(network) if has_leaves else network

@@ -12,20 +12,21 @@ from jax.core import Tracer
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector
-from jinn.bijectors.shapes import Shape, insert_axes
+from jinn.bijectors.conditioners import (
+    Conditioner,
+    bind,
+    default_conditioner,
+    network_attribute,
+)
+from jinn.bijectors.shapes import Shape
 from jinn.bijectors.transformers import Transformer, as_transformer
 from jinn.functional.coupling import (
     coupling_forward,
     coupling_inverse,
-    coupling_sizes,
     two_sided_coupling_forward,
     two_sided_coupling_inverse,
 )
-from jinn.networks.mlp import MLP
 from jinn.networks.randomness import as_key
-from jinn.networks.separate import SeparateNetworks
-
-Conditioner = Callable[[Any, Any], Any]
 
 
 class Coupling(Bijector):
@@ -85,7 +86,7 @@ class Coupling(Bijector):
         self.mask = _as_tuple(array)
         self.transformer = nnx.static(as_transformer(transformer))
         if conditioner is None:
-            conditioner = _default_conditioner(
+            conditioner = default_conditioner(
                 array,
                 self.transformer.n_params,
                 "Coupling",
@@ -97,18 +98,18 @@ class Coupling(Bijector):
                 dtype=dtype,
                 rngs=rngs,
             )
-        self.conditioner = _as_member(conditioner, "Coupling")
+        self.conditioner = network_attribute(conditioner, "Coupling", "conditioner")
 
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        network = _bind(self.conditioner, condition, self)
+        network = bind(self.conditioner, condition, self)
         return coupling_forward(x, network, self.transformer, mask=self.mask)
 
     def _inverse(
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        network = _bind(self.conditioner, condition, self)
+        network = bind(self.conditioner, condition, self)
         return coupling_inverse(y, network, self.transformer, mask=self.mask)
 
 
@@ -168,7 +169,7 @@ class TwoSidedCoupling(Bijector):
         self.transformer = nnx.static(as_transformer(transformer))
         if conditioners is None:
             build = partial(
-                _default_conditioner,
+                default_conditioner,
                 n_params=self.transformer.n_params,
                 name=name,
                 condition_shape=self.condition_shape,
@@ -184,8 +185,8 @@ class TwoSidedCoupling(Bijector):
             raise ValueError(
                 f"{name}: expected two conditioners, one for each part, got {conditioners!r}"
             )
-        self.first_conditioner = _as_member(conditioners[0], name)
-        self.second_conditioner = _as_member(conditioners[1], name)
+        self.first_conditioner = network_attribute(conditioners[0], name, "conditioner")
+        self.second_conditioner = network_attribute(conditioners[1], name, "conditioner")
 
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
@@ -201,8 +202,8 @@ class TwoSidedCoupling(Bijector):
 
     def _networks(self, condition: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
         return (
-            _bind(self.first_conditioner, condition, self),
-            _bind(self.second_conditioner, condition, self),
+            bind(self.first_conditioner, condition, self),
+            bind(self.second_conditioner, condition, self),
         )
 
 
@@ -235,49 +236,3 @@ def _check_mask(mask: Any, event_shape: Shape, name: str) -> np.ndarray:
 def _as_tuple(array: np.ndarray) -> Any:
     """Booleans as nested tuples, which are static and hashable."""
     return tuple(map(_as_tuple, array)) if array.ndim > 1 else tuple(map(bool, array))
-
-
-def _default_conditioner(
-    mask: np.ndarray,
-    n_params: int,
-    name: str,
-    *,
-    separate_networks: bool,
-    rngs: int | jax.Array | nnx.Rngs | None,
-    **options: Any,
-) -> MLP | SeparateNetworks:
-    """An MLP for a coupling of vectors, or one for each parameter of the transformer."""
-    if mask.ndim > 1:
-        raise ValueError(
-            f"{name}: events of shape {mask.shape} need a conditioner of their own; the default, "
-            "an MLP, is for vectors"
-        )
-    if rngs is None:
-        raise ValueError(f"{name}: the default conditioner needs rngs, such as rngs=0")
-    n_in, n_out = coupling_sizes(mask)
-    if not separate_networks:
-        return MLP(n_in, n_params * n_out, rngs=rngs, **options)
-    return SeparateNetworks(lambda key: MLP(n_in, n_out, rngs=key, **options), n_params, rngs=rngs)
-
-
-def _as_member(conditioner: Any, name: str) -> Any:
-    """A conditioner as an attribute of a module: data where it has arrays, static otherwise."""
-    if not callable(conditioner):
-        raise ValueError(
-            f"{name}: expected conditioner to be callable, got {type(conditioner).__name__}"
-        )
-    has_leaves = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(conditioner))
-    return nnx.data(conditioner) if has_leaves else conditioner
-
-
-def _bind(conditioner: Any, condition: Any, bijector: Bijector) -> Callable[[Any], Any]:
-    """The conditioner as a function of the untouched elements alone.
-
-    An `MLP` sees each pixel of an image by itself, so its condition gets axes of size 1 where
-    the pixels are.
-    """
-    spatial = len(bijector.event_shape) - 1
-    network = conditioner.networks if isinstance(conditioner, SeparateNetworks) else conditioner
-    if spatial and condition is not None and isinstance(network, MLP):
-        condition = insert_axes(condition, bijector.condition_shape, spatial)
-    return lambda u: conditioner(u, condition)

@@ -71,6 +71,8 @@ def initialize(flow: Module, x: Any, condition: Any = None) -> Module:
     bijector: Any = flow if isinstance(flow, Bijector) else getattr(flow, "bijector", None)
     if not isinstance(bijector, Bijector):
         raise ValueError(f"initialize: expected a Flow or a Bijector, got {type(flow).__name__}")
+    if getattr(flow, "condition_shape", None) is not None:  # it may be the base's alone
+        condition = member_condition(bijector, condition)
     x, condition = bijector._check(x, condition, bijector.event_shape, "x")
     _check_data(x, condition)
     new: Any = bijector._initialize(x, condition, invert=False)[0]

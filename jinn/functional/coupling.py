@@ -248,7 +248,13 @@ def _transformed(transform: Callable, x: Array, params: Array) -> tuple[Array, A
 
     It computes in float32 or wider, and the values are given back in the type of x.
     """
-    y, log_slopes = transform(jnp.moveaxis(x, -1, 0).astype(params.dtype), params)
+    values = jnp.moveaxis(x, -1, 0).astype(params.dtype)
+    y, log_slopes = transform(values, params)
+    if jnp.shape(y) != values.shape or jnp.shape(log_slopes) != values.shape:
+        raise ValueError(
+            "coupling: expected the transformer to return values and log-derivatives, one for each "
+            f"element, both of shape {values.shape}, got {jnp.shape(y)} and {jnp.shape(log_slopes)}"
+        )
     return jnp.moveaxis(y, 0, -1).astype(x.dtype), jnp.moveaxis(log_slopes, 0, -1)
 
 

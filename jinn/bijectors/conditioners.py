@@ -1,0 +1,95 @@
+"""The networks inside bijectors: made by default, kept as attributes, given their condition."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jinn.bijectors.base import Bijector
+from jinn.bijectors.shapes import insert_axes
+from jinn.functional.coupling import coupling_sizes
+from jinn.networks.mlp import MLP
+from jinn.networks.separate import SeparateNetworks
+
+Conditioner = Callable[[Any, Any], Any]
+
+
+def default_conditioner(
+    mask: np.ndarray,
+    n_params: int,
+    name: str,
+    *,
+    separate_networks: bool,
+    rngs: int | jax.Array | nnx.Rngs | None,
+    **options: Any,
+) -> MLP | SeparateNetworks:
+    """Make an MLP for a coupling of vectors, or one for each parameter of the transformer.
+
+    Args:
+        mask: Booleans, True where the coupling transforms.
+        n_params: Number of the transformer's parameters an element.
+        name: What to call the bijector in an error.
+        separate_networks: Whether each of the parameters gets a network.
+        rngs: An int, a JAX key or `flax.nnx.Rngs`.
+        **options: For `jinn.networks.MLP`.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: If the event is no vector, or `rngs` is missing.
+    """
+    if mask.ndim > 1:
+        raise ValueError(
+            f"{name}: events of shape {mask.shape} need a conditioner of their own; the default, "
+            "an MLP, is for vectors"
+        )
+    if rngs is None:
+        raise ValueError(f"{name}: the default conditioner needs rngs, such as rngs=0")
+    n_in, n_out = coupling_sizes(mask)
+    if not separate_networks:
+        return MLP(n_in, n_params * n_out, rngs=rngs, **options)
+    return SeparateNetworks(lambda key: MLP(n_in, n_out, rngs=key, **options), n_params, rngs=rngs)
+
+
+def network_attribute(network: Any, owner: str, name: str) -> Any:
+    """A network as an attribute of a module: data if it holds arrays, static if it is a function.
+
+    Args:
+        network: Any callable.
+        owner: The bijector's name, for the error.
+        name: The attribute's name, for the error.
+
+    Returns:
+        What to assign.
+
+    Raises:
+        ValueError: If it cannot be called.
+    """
+    if not callable(network):
+        raise ValueError(f"{owner}: expected {name} to be callable, got {type(network).__name__}")
+    has_leaves = any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(network))
+    return nnx.data(network) if has_leaves else network
+
+
+def bind(conditioner: Any, condition: Any, bijector: Bijector) -> Callable[[Any], Any]:
+    """The conditioner as a function of the untouched elements alone.
+
+    An `MLP` sees each pixel of an image by itself, so its condition gets axes of size 1 where
+    the pixels are.
+
+    Args:
+        conditioner: A function of untouched elements and condition.
+        condition: Conditions with a batch of their own, or None.
+        bijector: The coupling.
+
+    Returns:
+        The function.
+    """
+    spatial = len(bijector.event_shape) - 1
+    network = conditioner.networks if isinstance(conditioner, SeparateNetworks) else conditioner
+    if spatial and condition is not None and isinstance(network, MLP):
+        condition = insert_axes(condition, bijector.condition_shape, spatial)
+    return lambda u: conditioner(u, condition)
