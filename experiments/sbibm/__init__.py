@@ -1,0 +1,1 @@
+"""Two problems of the sbibm benchmark: how good `jinn.fit_posterior` is with its defaults."""
