@@ -2,10 +2,13 @@
 
 import optax
 
+from jinn.training.memo import remembered
+
 CLIPPING_NORM = 5.0
 LONGEST_WARM_UP = 500
 
 
+@remembered
 def default_optimizer(
     learning_rate: float, steps: int, *, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:

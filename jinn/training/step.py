@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 from jinn.bijectors.module import refresh
 from jinn.training.data import CompiledSource
+from jinn.training.memo import remembered
 from jinn.training.weights import Structure, Weights, copy
 
 Loss = Callable[[Any, Any, jax.Array], tuple[Any, dict[str, Any]]]
@@ -113,13 +114,14 @@ def _zero_totals(
     }
 
 
+@remembered
 def make_run(
     structure: Structure,
     loss: Loss,
     optimizer: optax.GradientTransformation,
     max_bad_steps: int,
 ) -> Callable[[State, CompiledSource, jax.Array, int | Array], State]:
-    """Compile the training loop.
+    """Compile the training loop; the same arguments give the same program, compiled once.
 
     The loop is a `lax.while_loop` to a last step given at run time, so that calls of any length
     share one program, and it ends by itself after `max_bad_steps` bad steps in a row.

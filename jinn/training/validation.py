@@ -7,14 +7,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jinn.training.memo import remembered
 from jinn.training.step import Loss
 from jinn.training.weights import Structure, Weights
 
 
+@remembered
 def make_evaluate(
     structure: Structure, loss: Loss, chunk_rows: int
 ) -> Callable[[Weights, Any, jax.Array], Array]:
-    """Compile the validation loss, a mean over rows.
+    """Compile the validation loss, a mean over rows; once for the same arguments.
 
     The rows are evaluated in chunks, as few as hold at most `chunk_rows`, whose sizes differ by
     one row at most, and the chunks' losses are weighted by their rows.
