@@ -147,7 +147,7 @@ def test_samples_follow_the_density():
 )
 def test_chunks_are_independent_draws_with_their_densities(shape, conditions, monkeypatch):
     """Chunks that fit, that leave a rest, and that are smaller than one draw a condition."""
-    monkeypatch.setattr("jinn.flows.flow.CHUNK_ROWS", 16)
+    monkeypatch.setattr("jinn.flows.chunks.CHUNK_ROWS", 16)
     flow = build("real_nvp", 2, condition_dim=0 if conditions is None else 2)
     condition = None if conditions is None else random(*conditions, 2)
     draw = jax.jit(lambda condition: flow.sample_and_log_prob(KEY, shape, condition))

@@ -6,8 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
-from jinn.bijectors.shapes import Shape, batch_shape
+from jinn.bijectors.shapes import Shape, batch_shape, check_sample_shape
+from jinn.bijectors.stack import varying_like
+from jinn.networks.randomness import as_key
 
 CHUNK_ROWS = 2048
 """Events that are drawn, and on a CPU evaluated, at a time."""
@@ -68,6 +71,55 @@ def map_chunks(
         return function(*jax.tree.unflatten(treedef, leaves))
 
     return jax.lax.platform_dependent(leaves, cpu=in_chunks, default=at_once)
+
+
+def draw_in_chunks(
+    generate: Callable[[jax.Array, tuple[int, ...]], Any],
+    key: jax.Array,
+    shape: tuple[int, ...],
+    *,
+    conditions: int,
+    operands: Any,
+) -> Any:
+    """Call `generate(key, shape)` for a chunk of the sample axes at a time.
+
+    The chunks are written into one result in place; the last one ends where the result does, and
+    overwrites what it shares with the one before.
+
+    Args:
+        generate: Draws samples `(*shape, ...)`, a pytree, for a key and a shape.
+        key: A JAX key.
+        shape: Leading axes of the draw.
+        conditions: Number of conditions that each row is drawn for.
+        operands: What `generate` computes with, beside the key.
+
+    Returns:
+        The samples `(*shape, ...)`.
+
+    Raises:
+        ValueError: If the shape or the key is none.
+    """
+    key = as_key(key, "Flow: key")
+    check_sample_shape(shape, "Flow")
+    n = math.prod(shape)
+    rows = max(1, CHUNK_ROWS // max(conditions, 1))
+    if n <= rows:
+        return generate(key, tuple(shape))
+
+    def write(i: Array, result: Any) -> Any:
+        chunk = generate(jax.random.fold_in(key, i), (rows,))
+        start = jnp.minimum(i * rows, n - rows)
+        return jax.tree.map(
+            lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0),
+            result,
+            chunk,
+        )
+
+    parts = jax.eval_shape(lambda key: generate(key, (rows,)), key)
+    empty = jax.tree.map(lambda part: jnp.zeros((n, *part.shape[1:]), part.dtype), parts)
+    empty = varying_like(empty, (operands, key))
+    result = jax.lax.fori_loop(0, -(-n // rows), write, empty)
+    return jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), result)
 
 
 def _ranks(shape: Shape | None) -> list[int]:

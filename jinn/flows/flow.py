@@ -9,11 +9,9 @@ from flax import nnx
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, check_condition, member_condition
-from jinn.bijectors.shapes import batch_shape, check_sample_shape
-from jinn.bijectors.stack import varying_like
+from jinn.bijectors.shapes import batch_shape
 from jinn.distributions.base import Distribution
-from jinn.flows.chunks import CHUNK_ROWS, map_chunks
-from jinn.networks.randomness import as_key
+from jinn.flows.chunks import draw_in_chunks, map_chunks
 
 
 class Flow(nnx.Module):
@@ -166,33 +164,9 @@ class Flow(nnx.Module):
     def _in_chunks(
         self, generate: Any, key: jax.Array, shape: tuple[int, ...], condition: Any
     ) -> Any:
-        """Call `generate(key, shape)` for a chunk of the sample axes at a time.
-
-        The chunks are written into one result in place; the last one ends where the result does,
-        and overwrites what it shares with the one before.
-        """
-        key = as_key(key, "Flow: key")
-        check_sample_shape(shape, "Flow")
         conditions = math.prod(batch_shape(condition, self.condition_shape))
-        n = math.prod(shape)
-        rows = max(1, CHUNK_ROWS // max(conditions, 1))
-        if n <= rows:
-            return generate(key, tuple(shape))
-
-        def write(i: Array, result: Any) -> Any:
-            chunk = generate(jax.random.fold_in(key, i), (rows,))
-            start = jnp.minimum(i * rows, n - rows)
-            return jax.tree.map(
-                lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0),
-                result,
-                chunk,
-            )
-
-        parts = jax.eval_shape(lambda key: generate(key, (rows,)), key)
-        empty = jax.tree.map(lambda part: jnp.zeros((n, *part.shape[1:]), part.dtype), parts)
-        empty = varying_like(empty, (self, key, condition))
-        result = jax.lax.fori_loop(0, -(-n // rows), write, empty)
-        return jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), result)
+        operands = (self, condition)
+        return draw_in_chunks(generate, key, shape, conditions=conditions, operands=operands)
 
     def __str__(self) -> str:
         """Describe the flow, as `repr` does."""
