@@ -7,6 +7,7 @@ from functools import wraps
 from numbers import Integral, Real
 from typing import Any, ParamSpec
 
+import jax
 import jax.numpy as jnp
 
 from jinn.flows.flow import Flow
@@ -43,11 +44,12 @@ def specified(builder: Callable[Parameters, Flow]) -> Callable[Parameters, Flow]
     return build
 
 
-def build_specified(specification: str) -> Flow:
+def build_specified(specification: str, *, rngs: int | jax.Array = 0) -> Flow:
     """Build a flow of the same form again, with other weights.
 
     Args:
         specification: A flow's `specification`.
+        rngs: An int or a JAX key for its weights.
 
     Returns:
         The flow.
@@ -60,7 +62,7 @@ def build_specified(specification: str) -> Flow:
     if name not in _BUILDERS:
         raise ValueError(f"flow {name!r} is unknown to this version; known are {sorted(_BUILDERS)}")
     try:
-        return _BUILDERS[name](**arguments, rngs=0)
+        return _BUILDERS[name](**arguments, rngs=rngs)
     except TypeError as error:
         raise ValueError(
             f"flow {name!r} of this version does not take the saved arguments {arguments}"

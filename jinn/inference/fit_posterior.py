@@ -1,5 +1,6 @@
 """From pairs (x, y), or a simulator of them, to a trained posterior."""
 
+import operator
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,11 +11,14 @@ from jaxtyping import Array
 
 from jinn.bijectors.elementwise import Unconstrain
 from jinn.flows.coupling_flows import neural_spline_flow
+from jinn.flows.ensemble import Ensemble
 from jinn.flows.flow import Flow
+from jinn.flows.specification import build_specified
+from jinn.inference.defaults import defaults_for
 from jinn.inference.posterior import Posterior, TrainingRecord, wrapped
 from jinn.networks.randomness import as_key
 from jinn.training.checks import check_finite, check_rows
-from jinn.training.fit import fit
+from jinn.training.fit import FitResult, fit
 
 STATISTICS_ROWS = 16_384
 """Rows that are simulated to find means and standard deviations."""
@@ -27,16 +31,18 @@ def fit_posterior(
     flow: Flow | None = None,
     method: Literal["likelihood"] = "likelihood",
     support: tuple[Any, Any] | None = None,
-    steps: int = 10_000,
+    ensemble: int | None = None,
+    steps: int | None = None,
     batch_size: int | None = None,
-    learning_rate: float = 3e-3,
-    validation: Any = 0.05,
+    learning_rate: float | None = None,
+    validation: Any = "default",
     **fit_options: Any,
 ) -> Posterior:
     """Train a conditional flow to be the posterior p(x | y), by `max E log p(x | y)`.
 
     x and y are standardised by their means and standard deviations; the density returned counts
-    that, so it is a density in the units of x.
+    that, so it is a density in the units of x. Options that are None follow the number of pairs,
+    see `jinn.inference.defaults`.
 
     Args:
         key: A JAX key.
@@ -44,21 +50,26 @@ def fit_posterior(
             arrays), or a simulator `simulate(key, n) -> (x, y)` that JAX can trace, which gives
             every step fresh pairs.
         flow: The conditional flow to train, over events and conditions of these shapes; None
-            builds a `jinn.flows.neural_spline_flow` (vectors only).
+            builds `jinn.flows.neural_spline_flow` (vectors only).
         method: "likelihood".
         support: `(low, high)`, scalars or arrays of x's shape, where the prior of x is bounded;
             a bound may be infinite. No sample leaves it, and the density is 0 outside. Training
             data on a bound are moved inside by one part in 1e6.
-        steps: Number of training steps.
-        batch_size: Pairs in a step; None takes 512, or less if there are few pairs.
+        ensemble: Number of flows to train one after the other, each from weights of its own and
+            with other pairs held out; the posterior is their even mixture. None is 1 for a flow
+            that is given or for a simulator.
+        steps: Number of training steps of each flow. None lets the training end earlier, where
+            the validation loss falls no more.
+        batch_size: Pairs in a step.
         learning_rate: Highest learning rate of the default optimiser.
         validation: The fraction or number of pairs to validate on, or pairs `(x, y)` of their own;
-            see `jinn.fit`.
+            see `jinn.fit`. "default" follows the number of pairs.
         **fit_options: Passed to `jinn.fit`: optimizer, patience, max_bad_steps, progress and
             others.
 
     Returns:
-        The posterior; its `training` holds the history.
+        The posterior; its `training` holds the history of each flow, the `member` of the ensemble.
+        After Ctrl-C it is made of the flows that were finished, or of the first one so far.
 
     Raises:
         ValueError: If data, flow, method or support do not fit each other; the text says how.
@@ -79,8 +90,11 @@ def fit_posterior(
     x, y = _examples(data, statistics_key)
     event_shape = x.shape[1:]
     condition_shape = jax.tree.map(lambda leaf: leaf.shape[1:], y)
+    simulated = callable(data)
+    defaults = defaults_for(None if simulated else len(x))
     if flow is None:
-        flow = _default_flow(event_shape, condition_shape, flow_key)
+        flow = _default_flow(event_shape, condition_shape, defaults.flow, flow_key)
+        ensemble = defaults.ensemble if ensemble is None else ensemble
     if flow.event_shape != event_shape or flow.condition_shape != condition_shape:
         raise ValueError(
             f"fit_posterior: the data have x of shape {event_shape} and y of shape "
@@ -91,10 +105,13 @@ def fit_posterior(
     inside = jnp.clip(x, low, high)
     if support is not None:
         inside = Unconstrain(event_shape, *support).forward(inside)
-    full = wrapped(flow, support, *_statistics(inside))
+    untrained_flows = [
+        wrapped(member, support, *_statistics(inside))
+        for member in _members(flow, 1 if ensemble is None else ensemble, flow_key)
+    ]
     mean = jax.tree.map(lambda leaf: _statistics(leaf)[0], y)
     scale = jax.tree.map(lambda leaf: _statistics(leaf)[1], y)
-    untrained = Posterior(full, mean, scale)
+    untrained = Posterior(untrained_flows[0], mean, scale)
 
     def prepare(pair: tuple[Any, Any]) -> tuple[Array, Any]:
         x, y = _as_floating(pair)
@@ -107,23 +124,51 @@ def fit_posterior(
         pair = _checked(validation, "validation data")
         _check_inside(pair[0], event_shape, support)
         validation = prepare(pair)
-    if batch_size is None:
-        batch_size = 512 if callable(data) else min(512, max(1, len(x) // 4))
-    result = fit(
-        fit_key,
-        full,
-        simulate if callable(data) else prepare((x, y)),
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        validation=validation,
-        **fit_options,
+    if isinstance(validation, str) and validation == "default":
+        validation = defaults.validation
+    if steps is None:
+        steps = defaults.steps
+        if validation is not None:
+            fit_options.setdefault("patience", defaults.patience)
+    results: list[FitResult] = []
+    keys = jax.random.split(fit_key, len(untrained_flows))
+    for member_key, member in zip(keys, untrained_flows, strict=True):
+        result = fit(
+            member_key,
+            member,
+            simulate if simulated else prepare((x, y)),
+            steps=steps,
+            batch_size=batch_size or defaults.batch_size,
+            learning_rate=learning_rate or defaults.learning_rate,
+            validation=validation,
+            **fit_options,
+        )
+        if result.interrupted and results:
+            results[-1] = results[-1]._replace(interrupted=True)
+            break
+        results.append(result)
+        if result.interrupted:
+            break
+    trained = [result.flow for result in results]
+    return Posterior(
+        trained[0] if len(trained) == 1 else Ensemble(trained),
+        mean,
+        scale,
+        training=_record(results),
+        wrapping="affine" if support is None else "bounded",
     )
-    training = TrainingRecord(
-        result.history, interrupted=result.interrupted, skipped_steps=result.skipped_steps
+
+
+def _record(results: list[FitResult]) -> TrainingRecord:
+    histories = [
+        {"member": np.full(len(result.history["step"]), i)} | result.history
+        for i, result in enumerate(results)
+    ]
+    return TrainingRecord(
+        {name: np.concatenate([h[name] for h in histories]) for name in histories[0]},
+        interrupted=results[-1].interrupted,
+        skipped_steps=sum(result.skipped_steps for result in results),
     )
-    wrapping = "affine" if support is None else "bounded"
-    return Posterior(result.flow, mean, scale, training=training, wrapping=wrapping)
 
 
 def _examples(data: Any, key: jax.Array) -> tuple[Array, Any]:
@@ -164,13 +209,29 @@ def _named(y: Any) -> list[tuple[str, Array]]:
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree.leaves_with_path(y)]
 
 
-def _default_flow(event_shape: Any, condition_shape: Any, key: jax.Array) -> Flow:
+def _default_flow(
+    event_shape: Any, condition_shape: Any, options: dict[str, Any], key: jax.Array
+) -> Flow:
     if isinstance(condition_shape, dict) or len(event_shape) != 1 or len(condition_shape) != 1:
         raise ValueError(
             f"fit_posterior: x of shape {event_shape} and y of shape {condition_shape} need a flow "
             "of their own, pass flow=...; the default is for vectors"
         )
-    return neural_spline_flow(event_shape[0], condition_dim=condition_shape[0], rngs=key)
+    return neural_spline_flow(event_shape[0], condition_dim=condition_shape[0], rngs=key, **options)
+
+
+def _members(flow: Flow, size: int, key: jax.Array) -> list[Flow]:
+    """The flow, and others built like it with weights of their own."""
+    if operator.index(size) < 1:
+        raise ValueError(f"fit_posterior: expected ensemble to be at least 1, got {size}")
+    if size > 1 and flow.specification is None:
+        raise ValueError(
+            f"fit_posterior: ensemble={size} needs flows with weights of their own, and the flow "
+            "given cannot be built again, since no named builder of jinn.flows made it; pass "
+            "ensemble=1, or train several and mix them by jinn.flows.Ensemble"
+        )
+    keys = [jax.random.fold_in(key, i) for i in range(1, size)]
+    return [flow, *(build_specified(str(flow.specification), rngs=key) for key in keys)]
 
 
 def _statistics(values: Array) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ from jinn.bijectors.base import Bijector, Buffer, constant
 from jinn.bijectors.chain import Chain
 from jinn.bijectors.elementwise import Affine, Unconstrain
 from jinn.bijectors.shapes import Shape, as_event, batched, freeze_shape
+from jinn.flows.ensemble import Ensemble
 from jinn.flows.flow import Flow
 from jinn.flows.specification import build_specified
 from jinn.inference.archive import named_arrays, read_archive, with_arrays, write_archive
@@ -58,7 +59,7 @@ class Posterior(nnx.Module):
     `jinn.fit_posterior` makes one. It is a pytree: jit, vmap and grad work on it.
 
     Args:
-        flow: A flow over x in the user's units, given the standardised y.
+        flow: A flow over x in the user's units, given the standardised y, or an ensemble of such.
         y_mean: Mean of the observations in training, in the shape of one y.
         y_scale: Standard deviation of the observations in training, in the shape of one y.
         training: How the flow was trained.
@@ -72,7 +73,7 @@ class Posterior(nnx.Module):
 
     def __init__(
         self,
-        flow: Flow,
+        flow: Flow | Ensemble,
         y_mean: Any,
         y_scale: Any,
         *,
@@ -145,6 +146,7 @@ class Posterior(nnx.Module):
             "kind": _KIND,
             "specification": specification,
             "wrapping": self.wrapping,
+            "ensemble": self.flow.size if isinstance(self.flow, Ensemble) else None,
             "event_shape": self.event_shape,
             "condition_shape": self.condition_shape,
             "interrupted": self.training.interrupted,
@@ -192,7 +194,10 @@ class Posterior(nnx.Module):
         if wrapping != "none":
             bounds = (0.0, 1.0) if wrapping == "bounded" else None
             flow = wrapped(flow, bounds, 0.0, 1.0)
-        blank = cls(flow, zeros, zeros, training=record, wrapping=wrapping)
+        full: Flow | Ensemble = flow
+        if description.get("ensemble"):
+            full = Ensemble([flow] * description["ensemble"])
+        blank = cls(full, zeros, zeros, training=record, wrapping=wrapping)
         weights = {k: v for k, v in arrays.items() if k not in history}
         return with_arrays(blank, weights, f"Posterior.load: {path}")
 

@@ -1,0 +1,182 @@
+"""`Ensemble`, and `fit_posterior` with several flows."""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jinn
+from jinn.bijectors import Affine, Chain, ConditionalAffine, Coupling
+from jinn.distributions import StandardNormal
+from jinn.flows import Ensemble, real_nvp
+from jinn.training.memo import remembered
+
+KEY = jax.random.key(0)
+MEANS = (-100.0, 0.0, 100.0)
+
+
+def shifted(mean):
+    return jinn.Flow(Affine((1,), shift=[-mean], learned=False), StandardNormal((1,)))
+
+
+def conditional(seed):
+    return real_nvp(2, condition_dim=3, depth=2, hidden=(4,), rngs=seed)
+
+
+APART = Ensemble([shifted(mean) for mean in MEANS])
+CONDITIONAL = Ensemble([conditional(seed) for seed in range(3)])
+
+
+def member_of(samples):
+    return np.asarray(jnp.round(samples[..., 0] / 100.0)).astype(int) + 1
+
+
+def test_density_is_the_mean_of_the_members():
+    x, condition = jax.random.normal(KEY, (5, 2)), jnp.ones((5, 3))
+    densities = [jnp.exp(conditional(seed).log_prob(x, condition)) for seed in range(3)]
+    mixed = jax.jit(CONDITIONAL.log_prob)(x, condition)
+    np.testing.assert_allclose(jnp.exp(mixed), sum(densities) / 3, rtol=1e-5)
+
+
+def test_no_density_is_lost_far_from_all_members():
+    value, gradient = jax.value_and_grad(lambda x: APART.log_prob(x))(jnp.array([1000.0]))
+    np.testing.assert_allclose(value, -0.5 * 900.0**2, rtol=1e-4)
+    np.testing.assert_allclose(gradient, [-900.0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("n", [2, 9, 1000])
+def test_every_sample_is_of_each_member_with_the_same_chance(n, monkeypatch):
+    monkeypatch.setattr("jinn.flows.chunks.CHUNK_ROWS", 256)
+    draw = jax.jit(jax.vmap(lambda key: APART.sample(key, (n,))))
+    members = member_of(draw(jax.random.split(KEY, 900)))
+    for position in (0, n // 2, n - 1):
+        shares = np.bincount(members[:, position], minlength=3) / 900
+        np.testing.assert_allclose(shares, 1 / 3, atol=0.06)
+    together = np.mean(members[:, 0] == members[:, -1])
+    assert together < 1 / 3 + 0.06
+    if n == 1000:
+        counts = np.stack([np.bincount(row, minlength=3) for row in members])
+        assert counts.std(axis=0).max() < 5  # a third of what independent choices would give
+
+
+def test_conditions_choose_their_members_on_their_own():
+    normals = [
+        jinn.Flow(
+            Chain(
+                [
+                    Affine((1,), shift=[-mean], learned=False),
+                    ConditionalAffine((1,), condition_shape=(1,), hidden=(4,), rngs=0),
+                ]
+            ),
+            StandardNormal((1,)),
+        )
+        for mean in MEANS
+    ]
+    samples = Ensemble(normals).sample(KEY, (), jnp.zeros((900, 1)))
+    shares = np.bincount(member_of(samples), minlength=3) / 900
+    np.testing.assert_allclose(shares, 1 / 3, atol=0.06)
+
+
+def test_shapes_and_densities_of_samples():
+    condition = jnp.ones((4, 3))
+    draw = jax.jit(lambda e, c: e.sample_and_log_prob(KEY, (5,), c))
+    x, log_prob = draw(CONDITIONAL, condition)
+    assert x.shape == (5, 4, 2) and log_prob.shape == (5, 4)
+    np.testing.assert_allclose(log_prob, CONDITIONAL.log_prob(x, condition), rtol=1e-5)
+    assert CONDITIONAL.sample(KEY, (2, 3), condition[0]).shape == (2, 3, 2)
+    assert CONDITIONAL.sample(KEY, (0,), condition).shape == (0, 4, 2)
+    mapped = jax.vmap(lambda key: CONDITIONAL.sample(key, (7,), condition[0]))(
+        jax.random.split(KEY, 3)
+    )
+    assert mapped.shape == (3, 7, 2)
+    assert "size=3" in str(CONDITIONAL)
+
+
+def test_members_are_flows_built_alike():
+    with pytest.raises(ValueError, match=r"one jinn.Flow or more, got \[\]"):
+        Ensemble([])
+    with pytest.raises(ValueError, match=r"one jinn.Flow or more, got \['int'\]"):
+        Ensemble([1])
+    with pytest.raises(ValueError, match="same options, got 2 kinds"):
+        Ensemble([conditional(0), shifted(0.0)])
+
+
+PAIRS = (
+    jax.random.uniform(KEY, (60, 2)),
+    jax.random.uniform(jax.random.key(1), (60, 3)),
+)
+OPTIONS = {"support": (0, 1), "steps": 6, "batch_size": 20, "progress": False, "validate_every": 3}
+
+
+def fit_several(flow=None, **options):
+    return jinn.fit_posterior(KEY, PAIRS, flow=flow or conditional(0), **OPTIONS | options)
+
+
+def test_flows_are_trained_one_after_the_other_and_saved(tmp_path):
+    posterior = fit_several(ensemble=3)
+    assert isinstance(posterior.flow, Ensemble) and posterior.flow.size == 3
+    history = posterior.training.history
+    np.testing.assert_array_equal(history["member"], [0, 0, 1, 1, 2, 2])
+    np.testing.assert_array_equal(history["step"], [3, 6] * 3)
+    assert len(set(history["validation_loss"])) == 6
+    y = jnp.zeros((4, 3))
+    samples = posterior.sample(KEY, 100, y)
+    assert samples.shape == (100, 4, 2) and bool(((samples > 0) & (samples < 1)).all())
+    posterior.save(tmp_path / "posterior.npz")
+    loaded = jinn.Posterior.load(tmp_path / "posterior.npz")
+    np.testing.assert_array_equal(loaded.sample(KEY, 100, y), samples)
+
+
+def test_an_interrupt_keeps_the_flows_that_are_finished(monkeypatch):
+    calls = []
+
+    def interrupted(*args, **kwargs):
+        calls.append(1)
+        result = jinn.fit(*args, **kwargs)
+        return result._replace(interrupted=len(calls) == 3)
+
+    monkeypatch.setattr(sys.modules["jinn.inference.fit_posterior"], "fit", interrupted)
+    posterior = fit_several(ensemble=5)
+    assert len(calls) == 3 and posterior.flow.size == 2
+    assert posterior.training.interrupted
+    assert set(posterior.training.history["member"]) == {0, 1}
+
+
+def test_one_flow_unless_told():
+    assert isinstance(fit_several().flow, jinn.Flow)
+
+
+def test_ensembles_that_cannot_be_trained():
+    with pytest.raises(ValueError, match="ensemble to be at least 1, got 0"):
+        fit_several(ensemble=0)
+    coupling = Coupling((2,), mask=(True, False), condition_shape=(3,), hidden=(4,), rngs=0)
+    own = jinn.Flow(coupling, StandardNormal((2,)))
+    with pytest.raises(ValueError, match="ensemble=2 needs flows with weights of their own"):
+        fit_several(flow=own, ensemble=2)
+
+
+def test_results_are_remembered_for_equal_arguments_only():
+    make = remembered(lambda a, b=0: object())
+    assert make(1) is make(1)
+    assert make(1, b=2) is make(1, b=2)
+    assert make(1) is not make(2)
+    assert make([1]) is not make([1])
+
+
+def test_training_a_like_flow_compiles_nothing_again():
+    traces = []
+
+    def loss(flow, batch, key):
+        traces.append(1)
+        return -flow.log_prob(*batch).mean(), {}
+
+    options = {"loss": loss, "steps": 3, "batch_size": 20, "progress": False}
+    counts, flows = [], []
+    for seed in range(3):
+        flows.append(jinn.fit(KEY, conditional(seed), PAIRS, **options).flow)
+        counts.append(len(traces))
+    assert counts[2] - counts[1] < counts[0]
+    log_probs = [flow.log_prob(*PAIRS) for flow in flows]
+    assert not np.allclose(log_probs[0], log_probs[1])
