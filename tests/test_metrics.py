@@ -7,6 +7,7 @@ import pytest
 
 from jinn.functional.kernels import mmd_squared
 from jinn.inference.metrics import (
+    c2st,
     calibration_curve,
     calibration_error,
     posterior_mismatch,
@@ -183,3 +184,28 @@ class WrongShape:
 def test_errors(call, text):
     with pytest.raises(ValueError, match=text):
         call()
+
+
+def test_c2st_is_the_accuracy_of_the_best_classifier():
+    apart = samples(600, 2) + np.float32([1.5, 0.0])
+    best = 0.7734  # of two unit normals 1.5 apart: the normal distribution function at 0.75
+    np.testing.assert_allclose(c2st(apart, samples(600, 2, seed=1)), best, atol=0.03)
+    same = c2st(samples(600, 2), samples(600, 2, seed=1))
+    np.testing.assert_allclose(same, 0.5, atol=0.04)
+
+
+def test_c2st_does_not_depend_on_units():
+    x, y = samples(200, 2) + np.float32(1.0), samples(200, 2, seed=1)
+    units = np.float32([64.0, 1 / 64])
+    assert c2st(x, y) == c2st(units * x, units * y)
+
+
+def test_c2st_wants_two_finite_matrices():
+    with pytest.raises(ValueError, match=r"got shapes \(9, 2\) and \(9, 3\)"):
+        c2st(samples(9, 2), samples(9, 3))
+    with pytest.raises(ValueError, match=r"at least 5 of each, got shapes \(4, 2\)"):
+        c2st(samples(4, 2), samples(9, 2))
+    broken = samples(9, 2)
+    broken[3, 1] = np.nan
+    with pytest.raises(ValueError, match="1 of 9 reference samples are NaN or infinite"):
+        c2st(samples(9, 2), broken)

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -108,9 +109,10 @@ def run(
 def make_table(runs: list[dict[str, Any]]) -> Table:
     """Tabulates the accuracies of each run beside the published ones."""
     numbers = sorted({int(i) for run in runs for i in run["c2st"]})
-    table = Table(title="C2ST (0.5 is exact, 1 is apart)")
-    names = ["problem", "simulations", "seed", *(f"obs. {i}" for i in numbers), "mean"]
-    for name in [*names, "published NPE", "training s"]:
+    title = "C2ST of each observation (0.5 is exact, 1 is apart), beside the published NPE; seconds"
+    table = Table(title=title, box=SIMPLE, padding=0)
+    names = ["problem", "pairs", "seed", *map(str, numbers), "mean", "NPE", "train"]
+    for name in names:
         table.add_column(name, justify="left" if name == "problem" else "right")
     for run in runs:
         values = [run["c2st"].get(str(i)) for i in numbers]

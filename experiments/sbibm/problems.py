@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+VARIANCE_ADDED = 1e-6
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -48,13 +50,17 @@ def two_moons(key: Array, x: Float[Array, "n 2"]) -> Float[Array, "n 2"]:
 
 
 def slcp(key: Array, x: Float[Array, "n 5"]) -> Float[Array, "n 8"]:
-    """Four draws of a normal in the plane: mean (x0, x1), deviations x2^2, x3^2, tanh(x4)."""
+    """Four draws of a normal in the plane: mean (x0, x1), deviations x2^2, x3^2, tanh(x4).
+
+    As in sbibm, 1e-6 is added to both variances.
+    """
     noise = jax.random.normal(key, (len(x), 4, 2))
     first, second = x[:, 2:3] ** 2, x[:, 3:4] ** 2
-    correlation = jnp.tanh(x[:, 4:5])
-    across = jnp.sqrt(1 - correlation**2)
-    y0 = x[:, 0:1] + first * noise[..., 0]
-    y1 = x[:, 1:2] + second * (correlation * noise[..., 0] + across * noise[..., 1])
+    lower00 = jnp.sqrt(first**2 + VARIANCE_ADDED)
+    lower10 = jnp.tanh(x[:, 4:5]) * first * second / lower00
+    lower11 = jnp.sqrt(second**2 + VARIANCE_ADDED - lower10**2)
+    y0 = x[:, 0:1] + lower00 * noise[..., 0]
+    y1 = x[:, 1:2] + lower10 * noise[..., 0] + lower11 * noise[..., 1]
     return jnp.stack([y0, y1], axis=-1).reshape(len(x), 8)
 
 
