@@ -194,6 +194,12 @@ def test_a_flow_whose_base_is_conditioned_on_the_raw_condition():
     np.testing.assert_allclose(log_prob, by_hand, atol=1e-4)
 
 
+def test_initialize_where_the_base_alone_takes_the_condition():
+    x, c = 3.0 + 2.0 * jax.random.normal(KEY, (500, 2)), jnp.ones((500, 2))
+    new = initialize(Flow(ActNorm((2,)), Around()), x, c)
+    np.testing.assert_allclose(new.bijector.forward(x).mean(0), 0.0, atol=1e-4)
+
+
 # --- Reshape --------------------------------------------------------------------------------------
 
 
