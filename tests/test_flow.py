@@ -174,6 +174,7 @@ def test_chunks_change_no_density(x_batch, conditions, monkeypatch):
 
     whole = jax.jit(evaluate)(flow, x, condition)
     monkeypatch.setattr("jinn.flows.chunks.CHUNK_ROWS", 8)
+    monkeypatch.setattr("jinn.flows.chunks.WHOLE_ROWS", 16)
     chunks = jax.jit(lambda *arguments: evaluate(*arguments))(flow, x, condition)
     for a, b in zip(chunks, whole, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)

@@ -2,10 +2,9 @@
 
 import argparse
 import json
-import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.coupling import report
-from benchmarks.coupling.cases import CASES, smoke
+from benchmarks.coupling.cases import CASES, smoke, threads
 from benchmarks.coupling.libraries import PEERS, TorchProcess, installed
 from benchmarks.coupling.timing import measure
 from experiments.record import environment
@@ -41,20 +40,19 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def run(options: argparse.Namespace, results: list[dict[str, Any]], console: Console) -> None:
-    """Measures every case and program, and adds each result as soon as it is there."""
+def run(options: argparse.Namespace, console: Console) -> Iterator[dict[str, Any]]:
+    """Measures every program of every case."""
     libraries = ("jinn", *options.peers)
     process = TorchProcess()
     try:
         for case in (CASES[name] for name in options.cases):
             repeats = options.repeats or (20 if case.points <= 10_000 else MILLION_REPEATS)
+            timed, rounds = (smoke(case), 2) if options.smoke else (case, repeats)
             for program in case.programs:
-                if program not in options.programs:
-                    continue
-                console.print(f"{case.name} {program}: {case.title}")
-                timed, rounds = (smoke(case), 2) if options.smoke else (case, repeats)
-                result = measure(timed, program, libraries, rounds, process)
-                results.append(result | {"summary": report.summarise(result)})
+                if program in options.programs:
+                    console.print(f"{case.name} {program}: {case.title}")
+                    result = measure(timed, program, libraries, rounds, process)
+                    yield result | {"summary": report.summarise(result)}
     finally:
         process.close()
 
@@ -64,12 +62,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     options = parse(words)
     console = Console()
+    options.out.mkdir(parents=True, exist_ok=True)
+    stem = "coupling-smoke" if options.smoke else "coupling"
+    files = [options.out / f"{stem}.json", options.out / f"{stem}.png"]
     results: list[dict[str, Any]] = []
-    interrupted = False
+    record = {
+        "benchmark": "coupling",
+        "command": shlex.join(["python", "-m", "benchmarks.coupling", *words]),
+        "cases": {name: asdict(CASES[name]) for name in options.cases},
+        "results": results,
+        "threads": threads(),
+        "peers": {name: installed(name) for name in ("torch", *PEERS)},
+        "environment": environment(),
+    }
     try:
-        run(options, results, console)
+        for result in run(options, console):
+            results.append(result)
+            files[0].write_text(json.dumps(record, indent=1) + "\n")
     except KeyboardInterrupt:
-        interrupted = True
         console.print("interrupted: what follows is what was measured until then")
     if not results:
         return
@@ -78,20 +88,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for library, reasons in report.skipped(results).items():
         for reason, cases in reasons.items():
             console.print(f"skipped: {library} in {', '.join(cases)}: {reason}")
-    record = {
-        "benchmark": "coupling",
-        "command": shlex.join(["python", "-m", "benchmarks.coupling", *words]),
-        "interrupted": interrupted,
-        "cases": {name: asdict(CASES[name]) for name in options.cases},
-        "results": results,
-        "threads": len(os.sched_getaffinity(0)),
-        "peers": {name: installed(name) for name in ("torch", *PEERS)},
-        "environment": environment(),
-    }
-    options.out.mkdir(parents=True, exist_ok=True)
-    stem = "coupling-smoke" if options.smoke else "coupling"
-    files = [options.out / f"{stem}.json", options.out / f"{stem}.png"]
-    files[0].write_text(json.dumps(record, indent=1) + "\n")
     report.draw(files[1], results)
     console.print("Wrote", *map(str, files))
 

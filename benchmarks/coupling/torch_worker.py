@@ -7,14 +7,13 @@ Requests are `{"make": library, "case": ..., "program": ...}`, `{"run": library,
 # pyright: reportMissingImports=false
 
 import json
-import os
 import sys
 import warnings
 from typing import Any
 
 import torch
 
-from benchmarks.coupling.cases import Case
+from benchmarks.coupling.cases import Case, threads
 from benchmarks.coupling.torch_flows import Program
 
 
@@ -36,7 +35,7 @@ def main() -> None:
     """Answers until the input ends."""
     warnings.simplefilter("ignore")
     answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads())
     programs: dict[str, Program] = {}
     for line in sys.stdin:
         try:

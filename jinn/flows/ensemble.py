@@ -99,7 +99,12 @@ class Ensemble(nnx.Module):
             return jax.tree.map(shuffle, drawn)
 
         return draw_in_chunks(
-            generate, key, shape, conditions=math.prod(conditions), operands=(self, condition)
+            generate,
+            key,
+            shape,
+            conditions=math.prod(conditions),
+            operands=(self, condition),
+            parts=self.size,
         )
 
     def sample_and_log_prob(
