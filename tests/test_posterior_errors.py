@@ -86,7 +86,7 @@ def test_vectors_wanted():
 
 
 def test_batch_larger_than_the_data():
-    with pytest.raises(ValueError, match="batch_size=200 is larger than the 95 rows"):
+    with pytest.raises(ValueError, match="batch_size=200 is larger than the 90 rows"):
         fit(batch_size=200)
 
 

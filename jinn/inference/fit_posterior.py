@@ -1,7 +1,6 @@
 """From pairs (x, y), or a simulator of them, to a trained posterior."""
 
-import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -13,9 +12,9 @@ from jinn.bijectors.elementwise import Unconstrain
 from jinn.flows.coupling_flows import neural_spline_flow
 from jinn.flows.ensemble import Ensemble
 from jinn.flows.flow import Flow
-from jinn.flows.specification import build_specified
 from jinn.inference.defaults import defaults_for
-from jinn.inference.posterior import Posterior, TrainingRecord, wrapped
+from jinn.inference.members import record_of, train_members
+from jinn.inference.posterior import Posterior, wrapped
 from jinn.networks.randomness import as_key
 from jinn.training.checks import check_finite, check_rows
 from jinn.training.fit import FitResult, fit
@@ -50,7 +49,8 @@ def fit_posterior(
             arrays), or a simulator `simulate(key, n) -> (x, y)` that JAX can trace, which gives
             every step fresh pairs.
         flow: The conditional flow to train, over events and conditions of these shapes; None
-            builds `jinn.flows.neural_spline_flow` (vectors only).
+            builds `jinn.flows.neural_spline_flow` (vectors only), for pairs with two kinds of
+            conditioner, of which the one with the lower validation loss is taken.
         method: "likelihood".
         support: `(low, high)`, scalars or arrays of x's shape, where the prior of x is bounded;
             a bound may be infinite. No sample leaves it, and the density is 0 outside. Training
@@ -92,9 +92,15 @@ def fit_posterior(
     condition_shape = jax.tree.map(lambda leaf: leaf.shape[1:], y)
     simulated = callable(data)
     defaults = defaults_for(None if simulated else len(x))
+    if isinstance(validation, str) and validation == "default":
+        validation = defaults.validation
     if flow is None:
-        flow = _default_flow(event_shape, condition_shape, defaults.flow, flow_key)
+        candidates = _default_flows(event_shape, condition_shape, defaults.flows, flow_key)
+        candidates = candidates if validation else candidates[:1]
         ensemble = defaults.ensemble if ensemble is None else ensemble
+    else:
+        candidates = [flow]
+    flow = candidates[0]
     if flow.event_shape != event_shape or flow.condition_shape != condition_shape:
         raise ValueError(
             f"fit_posterior: the data have x of shape {event_shape} and y of shape "
@@ -105,13 +111,10 @@ def fit_posterior(
     inside = jnp.clip(x, low, high)
     if support is not None:
         inside = Unconstrain(event_shape, *support).forward(inside)
-    untrained_flows = [
-        wrapped(member, support, *_statistics(inside))
-        for member in _members(flow, 1 if ensemble is None else ensemble, flow_key)
-    ]
+    statistics = _statistics(inside)
     mean = jax.tree.map(lambda leaf: _statistics(leaf)[0], y)
     scale = jax.tree.map(lambda leaf: _statistics(leaf)[1], y)
-    untrained = Posterior(untrained_flows[0], mean, scale)
+    untrained = Posterior(wrapped(flow, support, *statistics), mean, scale)
 
     def prepare(pair: tuple[Any, Any]) -> tuple[Array, Any]:
         x, y = _as_floating(pair)
@@ -124,50 +127,32 @@ def fit_posterior(
         pair = _checked(validation, "validation data")
         _check_inside(pair[0], event_shape, support)
         validation = prepare(pair)
-    if isinstance(validation, str) and validation == "default":
-        validation = defaults.validation
     if steps is None:
         steps = defaults.steps
         if validation is not None:
             fit_options.setdefault("patience", defaults.patience)
-    results: list[FitResult] = []
-    keys = jax.random.split(fit_key, len(untrained_flows))
-    for member_key, member in zip(keys, untrained_flows, strict=True):
-        result = fit(
-            member_key,
-            member,
-            simulate if simulated else prepare((x, y)),
+    pairs = simulate if simulated else prepare((x, y))
+
+    def train(key: jax.Array, flow: Flow) -> FitResult:
+        return fit(
+            key,
+            wrapped(flow, support, *statistics),
+            pairs,
             steps=steps,
             batch_size=batch_size or defaults.batch_size,
             learning_rate=learning_rate or defaults.learning_rate,
             validation=validation,
             **fit_options,
         )
-        if result.interrupted and results:
-            results[-1] = results[-1]._replace(interrupted=True)
-            break
-        results.append(result)
-        if result.interrupted:
-            break
-    trained = [result.flow for result in results]
+
+    members = train_members(fit_key, candidates, 1 if ensemble is None else ensemble, train)
+    flows = [member.flow for member in members]
     return Posterior(
-        trained[0] if len(trained) == 1 else Ensemble(trained),
+        flows[0] if len(flows) == 1 else Ensemble(flows),
         mean,
         scale,
-        training=_record(results),
+        training=record_of(members),
         wrapping="affine" if support is None else "bounded",
-    )
-
-
-def _record(results: list[FitResult]) -> TrainingRecord:
-    histories = [
-        {"member": np.full(len(result.history["step"]), i)} | result.history
-        for i, result in enumerate(results)
-    ]
-    return TrainingRecord(
-        {name: np.concatenate([h[name] for h in histories]) for name in histories[0]},
-        interrupted=results[-1].interrupted,
-        skipped_steps=sum(result.skipped_steps for result in results),
     )
 
 
@@ -209,29 +194,16 @@ def _named(y: Any) -> list[tuple[str, Array]]:
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree.leaves_with_path(y)]
 
 
-def _default_flow(
-    event_shape: Any, condition_shape: Any, options: dict[str, Any], key: jax.Array
-) -> Flow:
+def _default_flows(
+    event_shape: Any, condition_shape: Any, options: Sequence[dict[str, Any]], key: jax.Array
+) -> list[Flow]:
     if isinstance(condition_shape, dict) or len(event_shape) != 1 or len(condition_shape) != 1:
         raise ValueError(
             f"fit_posterior: x of shape {event_shape} and y of shape {condition_shape} need a flow "
             "of their own, pass flow=...; the default is for vectors"
         )
-    return neural_spline_flow(event_shape[0], condition_dim=condition_shape[0], rngs=key, **options)
-
-
-def _members(flow: Flow, size: int, key: jax.Array) -> list[Flow]:
-    """The flow, and others built like it with weights of their own."""
-    if operator.index(size) < 1:
-        raise ValueError(f"fit_posterior: expected ensemble to be at least 1, got {size}")
-    if size > 1 and flow.specification is None:
-        raise ValueError(
-            f"fit_posterior: ensemble={size} needs flows with weights of their own, and the flow "
-            "given cannot be built again, since no named builder of jinn.flows made it; pass "
-            "ensemble=1, or train several and mix them by jinn.flows.Ensemble"
-        )
-    keys = [jax.random.fold_in(key, i) for i in range(1, size)]
-    return [flow, *(build_specified(str(flow.specification), rngs=key) for key in keys)]
+    sizes = {"event_dim": event_shape[0], "condition_dim": condition_shape[0]}
+    return [neural_spline_flow(**sizes, rngs=key, **choice) for choice in options]
 
 
 def _statistics(values: Array) -> tuple[np.ndarray, np.ndarray]:
