@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -29,7 +30,11 @@ class Skipped(Exception):
 
 
 class TorchProcess:
-    """The process of the torch flows, started with the first of them."""
+    """The process of the torch flows, started with the first of them.
+
+    Its waiting threads sleep: spinning, they make a step 10 to 30 times as long where another
+    program has one of the cores, and would disturb the turns of the others.
+    """
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[str] | None = None
@@ -44,6 +49,7 @@ class TorchProcess:
                 stdout=subprocess.PIPE,
                 text=True,
                 cwd=Path(__file__).parents[2],
+                env={"OMP_WAIT_POLICY": "passive", **os.environ},
                 start_new_session=True,
             )
         assert self.process.stdin is not None and self.process.stdout is not None
