@@ -86,7 +86,7 @@ def run(
     pairs = jax.block_until_ready(problem.pairs(data_key, n))
     support = (-problem.bound, problem.bound)
     started = time.perf_counter()
-    options: dict[str, Any] = {"steps": 20} if smoke else {}
+    options: dict[str, Any] = {"steps": 20, "ensemble": 2} if smoke else {}
     posterior = jinn.fit_posterior(fit_key, pairs, support=support, **options)
     seconds = time.perf_counter() - started
     count = 200 if smoke else SAMPLES
