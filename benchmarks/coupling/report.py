@@ -152,7 +152,7 @@ def _ratio(times: list[float], others: list[float]) -> dict[str, float]:
 def _milliseconds(seconds: float) -> str:
     """Three digits, and no exponent."""
     value = 1e3 * seconds
-    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+    return f"{value:.0f}" if value >= 99.95 else f"{value:#.3g}"
 
 
 def _words(ratio: dict[str, float]) -> str:
