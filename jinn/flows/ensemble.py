@@ -58,7 +58,19 @@ class Ensemble(nnx.Module):
         return self.members.specification
 
     def log_prob(self, x: Any, condition: Any = None, *, key: jax.Array | None = None) -> Array:
-        """Log-density, `log p(x | condition)`, in nats; see `jinn.Flow.log_prob`."""
+        """Log-density, `log p(x | condition)`, in nats.
+
+        Args:
+            x: Events `(*batch, *event_shape)`.
+            condition: Conditions `(*condition_batch, *condition_shape)`, or None.
+            key: A JAX key for stochastic log-determinants; None is deterministic.
+
+        Returns:
+            Log-densities of shape `(*batch,)`, batch being the broadcast of both batches.
+
+        Raises:
+            ValueError: If a shape is wrong, or a condition is missing or unexpected.
+        """
         values = self._of_members(lambda member, _: member.log_prob(x, condition, key=key))
         return jax.nn.logsumexp(values, axis=0) - math.log(self.size)
 
