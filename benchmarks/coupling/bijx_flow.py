@@ -37,13 +37,14 @@ def build(case: Case, scan: bool = True) -> Model:
     """Builds the flow; a step and log_prob use the spline's forward map, as in the others."""
     half = case.event // 2
     second = np.arange(case.event) >= half
+    masks: Any = (second, ~second)  # constants of the program, where jax.Array would be state
 
     def layer(rngs: nnx.Rngs) -> bijx.Bijection:
         scalar = bijx.AffineLinear(rngs=rngs)
         if case.transformer == "spline":
             scalar = bijx.MonotoneRQSpline(case.bins, (), rngs=rngs)
         template = bijx.ModuleReconstructor(scalar)
-        mask = bijx.BinaryMask(np.where(second), second.shape, masks=(second, ~second))
+        mask = bijx.BinaryMask(np.where(second), second.shape, masks=masks)
         n_active, n_passive = mask.counts
         net = Conditioner(case, n_passive, n_active, template.params_total_size, rngs)
         permutation = bijx.MetaLayer(
