@@ -3,6 +3,8 @@
 Its spline lives on [0, 1]: the flow's ends map the box there and back, once for all layers.
 """
 
+from typing import Any
+
 import bijx  # pyright: ignore[reportMissingImports]
 import jax
 import jax.numpy as jnp
@@ -33,7 +35,7 @@ class Conditioner(nnx.Module):
         return self.net(joined).reshape(*batch, *self.shape)
 
 
-def build(case: Case, scan: bool = True) -> Model:
+def build(case: Case) -> Model:
     """Builds the flow; a step and log_prob use the spline's forward map, as in the others."""
     half = case.event // 2
     second = np.arange(case.event) >= half
@@ -53,10 +55,7 @@ def build(case: Case, scan: bool = True) -> Model:
         return bijx.Chain(permutation, bijx.GeneralCouplingLayer(net, mask, template))
 
     rngs = nnx.Rngs(0)
-    if scan:
-        layers = bijx.stack_bijections(layer, transform=bijx.ScanChain, copies=case.depth)(rngs)
-    else:
-        layers = bijx.Chain(*[layer(rngs) for _ in range(case.depth)])
+    layers = bijx.stack_bijections(layer, transform=bijx.ScanChain, copies=case.depth)(rngs)
     if case.transformer == "spline":
         box = bijx.MetaLayer(lambda x: (x + BOUND) / (2 * BOUND), lambda x: 2 * BOUND * x - BOUND)
         layers = bijx.Chain(box, layers, box.invert())
