@@ -26,11 +26,11 @@ class Defaults(NamedTuple):
 
 
 def defaults_for(rows: int | None) -> Defaults:
-    """Gives the settings for a number of pairs; tuned by `experiments.sbibm`.
+    """Gives the settings for a number of pairs, chosen on the problems of `experiments.sbibm`.
 
     Few pairs are soon learned by heart. Flows with other weights and other pairs held out err
-    differently then, and their mean is far better than each; with many pairs fewer flows that are
-    trained longer are better. Conditioners with silu learn sharp posteriors in fewer steps, those
+    differently then, and their mean is better than each. Many pairs take longer to learn, and get
+    one flow, for the sake of time. Conditioners with silu learn sharp posteriors in fewer steps, those
     with tanh are smoother and learn less by heart.
 
     Args:

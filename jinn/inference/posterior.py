@@ -92,7 +92,10 @@ class Posterior(nnx.Module):
         self.wrapping = wrapping
 
     def sample(self, key: jax.Array, shape: int | tuple[int, ...] = (), y: Any = None) -> Array:
-        """Draw independent samples of `p(x | y)`; compiled, and in chunks.
+        """Draw samples of `p(x | y)`; compiled, and in chunks.
+
+        They are independent, but where the flow is an ensemble: then each is a draw of `p(x | y)`,
+        and together they are spread evenly over its members.
 
         Args:
             key: A JAX key.
