@@ -30,8 +30,8 @@ def defaults_for(rows: int | None) -> Defaults:
 
     Few pairs are soon learned by heart. Flows with other weights and other pairs held out err
     differently then, and their mean is better than each. Many pairs take longer to learn, and get
-    one flow, for the sake of time. Conditioners with silu learn sharp posteriors in fewer steps, those
-    with tanh are smoother and learn less by heart.
+    one flow, for the sake of time. Conditioners with silu learn sharp posteriors in fewer steps,
+    those with tanh are smoother and learn less by heart.
 
     Args:
         rows: Number of pairs, or None for a simulator.
