@@ -127,6 +127,15 @@ def test_learning_rates_out_of_range(rate: float) -> None:
     check(f"learning_rate must be positive and finite, got {rate!r}", X, learning_rate=rate)
 
 
+@pytest.mark.parametrize("decay", [0.0, 1.0, -0.5, float("nan"), "fast"])
+def test_decays_of_the_average_out_of_range(decay: Any) -> None:
+    check(
+        f"ema_decay must be between 0 and 1, such as 0.999, or None, got {decay!r}",
+        X,
+        ema_decay=decay,
+    )
+
+
 def test_patience_needs_validation() -> None:
     check("patience=3 needs a validation loss; pass a validation", X, patience=3, validation=None)
     check("patience=3 needs a validation loss", X, patience=3, validation=0.0)

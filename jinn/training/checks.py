@@ -11,11 +11,12 @@ import jax.numpy as jnp
 from jinn.losses.likelihood import split_batch
 
 
-def check_options(learning_rate: float, **counts: Any) -> None:
+def check_options(learning_rate: float, ema_decay: float | None, **counts: Any) -> None:
     """Check the numbers that `fit` is given.
 
     Args:
         learning_rate: Positive and finite.
+        ema_decay: Between 0 and 1, or None.
         **counts: Whole numbers of at least 1 by name; some may be None.
 
     Raises:
@@ -25,6 +26,10 @@ def check_options(learning_rate: float, **counts: Any) -> None:
         raise ValueError(
             f"fit: learning_rate must be positive and finite, got {learning_rate!r}; pass a "
             "schedule as part of an optimizer"
+        )
+    if ema_decay is not None and not (isinstance(ema_decay, Real) and 0 < ema_decay < 1):
+        raise ValueError(
+            f"fit: ema_decay must be between 0 and 1, such as 0.999, or None, got {ema_decay!r}"
         )
     for name, value in counts.items():
         if value is None and name in ("validate_every", "patience"):

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from jinn.bijectors.base import Bijector
-from jinn.bijectors.module import first_not_finite, initialize, needs_initialization
+from jinn.bijectors.module import first_not_finite, initialize, needs_initialization, refresh
 from jinn.losses.likelihood import negative_log_likelihood, split_batch
 from jinn.networks.randomness import as_key
 from jinn.training.checks import check_options, check_sizes, named_leaves
@@ -79,6 +79,7 @@ def fit(
     validate_every: int | None = None,
     patience: int | None = None,
     max_bad_steps: int = 20,
+    ema_decay: float | None = None,
     progress: bool = True,
 ) -> FitResult:
     """Minimises the mean loss over the data, ``min_w E[loss(flow_w, batch)]``, by stochastic steps.
@@ -112,6 +113,9 @@ def fit(
             default makes about 50, fewer where they would cost much.
         patience: Stop after so many validations in a row without a new best; None never stops.
         max_bad_steps: Number of skipped steps in a row that counts as divergence.
+        ema_decay: Decay in (0, 1), such as 0.999, of an exponential moving average of the weights,
+            which is what is validated and returned; the decay at step t is at most (1 + t)/(10 + t).
+            None averages nothing.
         progress: Show a progress bar.
 
     Returns:
@@ -124,6 +128,7 @@ def fit(
     """
     check_options(
         learning_rate,
+        ema_decay,
         steps=steps,
         batch_size=batch_size,
         max_bad_steps=max_bad_steps,
@@ -154,8 +159,10 @@ def fit(
         optimizer = default_optimizer(learning_rate, steps, weight_decay=decay)
 
     structure = structure_of(flow)
-    state = start(structure, flow, loss, optimizer, first, train_key)
-    run = make_run(structure, loss, optimizer, max_bad_steps)
+    state = start(
+        structure, flow, loss, optimizer, first, train_key, averaged=ema_decay is not None
+    )
+    run = make_run(structure, loss, optimizer, max_bad_steps, ema_decay)
     evaluate = make_evaluate(structure, loss, batch_size)
     interval = validate_every or _default_interval(steps, batch_size, held_out)
     history = History([name for name in state.totals if name not in ("count", "loss")])
@@ -187,10 +194,12 @@ def fit(
                     steps = target = step
                 if step == target and history.last_step < step:
                     if held_out is not None:
-                        validation_loss = float(evaluate(state.weights, held_out, validation_key))
+                        validation_loss = float(
+                            evaluate(state.averaged(), held_out, validation_key)
+                        )
                         unimproved += 1
                         if validation_loss < best_loss:
-                            best, best_loss, unimproved = copy(state.weights), validation_loss, 0
+                            best, best_loss, unimproved = copy(state.averaged()), validation_loss, 0
                     history.add(step, state.totals, validation_loss)
                 show(step, means(state.totals)["loss"], validation_loss)
                 if step == target:
@@ -200,9 +209,10 @@ def fit(
 
     if history.last_step < int(state.step):
         history.add(int(state.step), state.totals, math.nan)
-    sound = state.weights if int(state.bad_steps) == 0 else state.good
+    sound = state.averaged() if int(state.bad_steps) == 0 else state.good
+    model = structure.model(sound if best is None else best)
     result = FitResult(
-        flow=structure.model(sound if best is None else best),
+        flow=model if ema_decay is None else refresh(model),
         history=history.arrays(),
         interrupted=interrupted,
         skipped_steps=int(state.skipped),

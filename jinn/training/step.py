@@ -22,6 +22,7 @@ class State(NamedTuple):
 
     Attributes:
         weights: The current weights.
+        average: The exponential moving average of the trained weights, or None.
         good: The weights at which loss and gradient were last seen to be finite.
         optimizer: The optimiser's state.
         order: The data source's state.
@@ -32,6 +33,7 @@ class State(NamedTuple):
     """
 
     weights: Weights
+    average: list[Any] | None
     good: Weights
     optimizer: Any
     order: Any
@@ -39,6 +41,12 @@ class State(NamedTuple):
     bad_steps: Array
     skipped: Array
     totals: dict[str, Array]
+
+    def averaged(self) -> Weights:
+        """The weights to validate and to return: their average where there is one."""
+        if self.average is None:
+            return self.weights
+        return Weights(self.average, self.weights.fixed)
 
 
 def start(
@@ -48,6 +56,8 @@ def start(
     optimizer: optax.GradientTransformation,
     source: CompiledSource,
     key: jax.Array,
+    *,
+    averaged: bool = False,
 ) -> State:
     """The state before the first step, sharing no buffer with the model.
 
@@ -58,6 +68,7 @@ def start(
         optimizer: The optimiser.
         source: Where batches come from.
         key: The key of the training.
+        averaged: Whether to average the weights.
 
     Returns:
         The state.
@@ -70,6 +81,7 @@ def start(
     zero = jnp.zeros((), jnp.int32)
     state = State(
         weights=weights,
+        average=weights.trained if averaged else None,
         good=weights,
         optimizer=optimizer.init(weights.trained),
         order=source.start(),
@@ -120,6 +132,7 @@ def make_run(
     loss: Loss,
     optimizer: optax.GradientTransformation,
     max_bad_steps: int,
+    ema_decay: float | None = None,
 ) -> Callable[[State, CompiledSource, jax.Array, int | Array], State]:
     """Compile the training loop; the same arguments give the same program, compiled once.
 
@@ -131,6 +144,7 @@ def make_run(
         loss: The loss function.
         optimizer: The optimiser.
         max_bad_steps: Number of skipped steps in a row that ends the loop.
+        ema_decay: Decay of the average of the weights, for a state that has one.
 
     Returns:
         A function of the state (donated), the source, the key and the step to stop before.
@@ -158,9 +172,17 @@ def make_run(
             (structure.weights(model), state.weights, optimizer_state),
             (state.weights, state.good, state.optimizer),
         )
+        average = state.average
+        if average is not None and ema_decay is not None:
+            decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
+            average = [
+                (old + (1 - decay) * (new - old)).astype(old.dtype)
+                for old, new in zip(average, weights.trained, strict=True)
+            ]
         measured = {"count": 1, "loss": value, **metrics}
         return State(
             weights=weights,
+            average=average,
             good=good,
             optimizer=optimizer_state,
             order=order,
