@@ -147,6 +147,7 @@ def test_samples_follow_the_density():
 )
 def test_chunks_are_independent_draws_with_their_densities(shape, conditions, monkeypatch):
     """Chunks that fit, that leave a rest, and that are smaller than one draw a condition."""
+    monkeypatch.setattr("jinn.flows.chunks.DRAWN_ROWS", 32)
     monkeypatch.setattr("jinn.flows.chunks.CHUNK_ROWS", 16)
     flow = build("real_nvp", 2, condition_dim=0 if conditions is None else 2)
     condition = None if conditions is None else random(*conditions, 2)
@@ -174,7 +175,6 @@ def test_chunks_change_no_density(x_batch, conditions, monkeypatch):
 
     whole = jax.jit(evaluate)(flow, x, condition)
     monkeypatch.setattr("jinn.flows.chunks.CHUNK_ROWS", 8)
-    monkeypatch.setattr("jinn.flows.chunks.WHOLE_ROWS", 16)
     chunks = jax.jit(lambda *arguments: evaluate(*arguments))(flow, x, condition)
     for a, b in zip(chunks, whole, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
@@ -189,10 +189,10 @@ def test_memory_for_densities_does_not_hold_all_events_at_once():
 def test_memory_beyond_the_samples_does_not_grow_with_their_number():
     flow = build("neural_spline_flow", 2)
     temporaries = []
-    for n in (10**4, 10**7):
+    for n in (10**6, 10**7):
         lowered = jax.jit(lambda flow, n=n: flow.sample_and_log_prob(KEY, (n,))).lower(flow)
         temporaries.append(lowered.compile().memory_analysis().temp_size_in_bytes)
-    assert max(temporaries) < 2**21
+    assert max(temporaries) < 2**22
     assert temporaries[1] < 1.1 * temporaries[0]
 
 

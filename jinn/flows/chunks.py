@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -13,12 +12,10 @@ from jinn.bijectors.shapes import Shape, batch_shape, check_sample_shape
 from jinn.bijectors.stack import varying_like
 from jinn.networks.randomness import as_key
 
-CHUNK_ROWS = 512
-"""Events that a CPU draws or evaluates at a time: what a layer makes of them stays in its cache."""
-ACCELERATOR_ROWS = 65536
-"""Events that an accelerator draws at a time."""
-WHOLE_ROWS = 4096
-"""Densities of at most so many events, a training batch, are computed whole."""
+DRAWN_ROWS = 65536
+"""Events that are drawn at a time."""
+CHUNK_ROWS = 4096
+"""Events that a CPU transforms at a time: what a layer makes of them stays in its cache."""
 
 
 def map_chunks(
@@ -31,7 +28,7 @@ def map_chunks(
 ) -> Any:
     """Evaluate `function(x, condition)`, on a CPU a chunk of the leading batch axis at a time.
 
-    An accelerator takes the batch whole, and so does a CPU up to `WHOLE_ROWS`.
+    An accelerator takes the batch whole, and so does a CPU up to `CHUNK_ROWS`.
 
     Args:
         function: From events and conditions to arrays with the events' batch axes; each event's
@@ -45,7 +42,7 @@ def map_chunks(
         What the function returns for the whole batch.
     """
     batch = batch_shape(x, event_shape)
-    if math.prod(batch) <= WHOLE_ROWS:
+    if math.prod(batch) <= CHUNK_ROWS:
         return function(x, condition)
     rows = max(1, CHUNK_ROWS // math.prod(batch[1:]))
     leaves, treedef = jax.tree.flatten((x, condition))
@@ -85,13 +82,11 @@ def draw_in_chunks(
     *,
     conditions: int,
     operands: Any,
-    parts: int = 1,
 ) -> Any:
     """Call `generate(key, shape)` for a chunk of the sample axes at a time.
 
     The chunks are written into one result in place; the last one ends where the result does, and
-    overwrites what it shares with the one before. An accelerator's chunks are longer, so that its
-    draws of one key are others than a CPU's where there are more than fit one chunk.
+    overwrites what it shares with the one before.
 
     Args:
         generate: Draws samples `(*shape, ...)`, a pytree, for a key and a shape.
@@ -99,7 +94,6 @@ def draw_in_chunks(
         shape: Leading axes of the draw.
         conditions: Number of conditions that each row is drawn for.
         operands: What `generate` computes with, beside the key.
-        parts: Number of parts that `generate` draws a chunk in; chunks are longer by it.
 
     Returns:
         The samples `(*shape, ...)`.
@@ -110,34 +104,24 @@ def draw_in_chunks(
     key = as_key(key, "Flow: key")
     check_sample_shape(shape, "Flow")
     n = math.prod(shape)
-
-    def most_rows(events: int) -> int:
-        return max(1, parts * events // max(conditions, 1))
-
-    def fill(key: jax.Array, *, rows: int) -> Any:
-        if n <= rows:
-            return generate(key, tuple(shape))
-
-        def write(i: Array, result: Any) -> Any:
-            chunk = generate(jax.random.fold_in(key, i), (rows,))
-            start = jnp.minimum(i * rows, n - rows)
-            return jax.tree.map(
-                lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0),
-                result,
-                chunk,
-            )
-
-        drawn = jax.eval_shape(lambda key: generate(key, (rows,)), key)
-        empty = jax.tree.map(lambda part: jnp.zeros((n, *part.shape[1:]), part.dtype), drawn)
-        empty = varying_like(empty, (operands, key))
-        result = jax.lax.fori_loop(0, -(-n // rows), write, empty)
-        return jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), result)
-
-    if n <= most_rows(CHUNK_ROWS):
+    rows = max(1, DRAWN_ROWS // max(conditions, 1))
+    if n <= rows:
         return generate(key, tuple(shape))
-    of_cpu = partial(fill, rows=most_rows(CHUNK_ROWS))
-    of_others = partial(fill, rows=most_rows(ACCELERATOR_ROWS))
-    return jax.lax.platform_dependent(key, cpu=of_cpu, default=of_others)
+
+    def write(i: Array, result: Any) -> Any:
+        chunk = generate(jax.random.fold_in(key, i), (rows,))
+        start = jnp.minimum(i * rows, n - rows)
+        return jax.tree.map(
+            lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0),
+            result,
+            chunk,
+        )
+
+    drawn = jax.eval_shape(lambda key: generate(key, (rows,)), key)
+    empty = jax.tree.map(lambda part: jnp.zeros((n, *part.shape[1:]), part.dtype), drawn)
+    empty = varying_like(empty, (operands, key))
+    result = jax.lax.fori_loop(0, -(-n // rows), write, empty)
+    return jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), result)
 
 
 def _ranks(shape: Shape | None) -> list[int]:

@@ -116,7 +116,6 @@ class Ensemble(nnx.Module):
             shape,
             conditions=math.prod(conditions),
             operands=(self, condition),
-            parts=self.size,
         )
 
     def sample_and_log_prob(

@@ -82,16 +82,13 @@ class Flow(nnx.Module):
             )
             return self._base_log_prob(z, condition) + log_det
 
-        if key is not None:
-            return evaluate(x, condition)
-        shapes = {"event_shape": self.event_shape, "condition_shape": self.condition_shape}
-        return map_chunks(evaluate, x, condition, **shapes)
+        return self._map(evaluate, x, condition, event_shape=self.event_shape, key=key)
 
     def sample(self, key: jax.Array, shape: tuple[int, ...] = (), condition: Any = None) -> Any:
         """Draw independent events from `p(x | condition)`.
 
         They are drawn in chunks, so that the memory beyond the result does not grow with their
-        number: about 0.7 MB for ten million samples of a spline flow over four elements.
+        number: about 7 MB for ten million samples of a spline flow over four elements.
 
         Args:
             key: A JAX key.
@@ -105,11 +102,13 @@ class Flow(nnx.Module):
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         condition = self._check_condition(condition)
-        bijector_condition = member_condition(self.bijector, condition)
+
+        def transform(z: Any, condition: Any) -> Any:
+            return self.bijector.inverse(z, member_condition(self.bijector, condition))
 
         def generate(key: jax.Array, shape: tuple[int, ...]) -> Any:
             z = self._sample_base(key, shape, condition)
-            return self.bijector.inverse(z, bijector_condition)
+            return self._map(transform, z, condition, event_shape=self.base.event_shape)
 
         return self._in_chunks(generate, key, shape, condition)
 
@@ -137,12 +136,17 @@ class Flow(nnx.Module):
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         condition = self._check_condition(condition)
-        bijector_condition = member_condition(self.bijector, condition)
+
+        def transform(z: Any, condition: Any) -> tuple[Any, Array]:
+            x, log_det = self.bijector.inverse_and_log_det(
+                z, member_condition(self.bijector, condition), key=log_det_key
+            )
+            return x, self._base_log_prob(z, condition) - log_det
 
         def generate(key: jax.Array, shape: tuple[int, ...]) -> tuple[Any, Array]:
             z = self._sample_base(key, shape, condition)
-            x, log_det = self.bijector.inverse_and_log_det(z, bijector_condition, key=log_det_key)
-            return x, self._base_log_prob(z, condition) - log_det
+            shape_of_z = self.base.event_shape
+            return self._map(transform, z, condition, event_shape=shape_of_z, key=log_det_key)
 
         return self._in_chunks(generate, key, shape, condition)
 
@@ -160,6 +164,15 @@ class Flow(nnx.Module):
         batch = batch_shape(condition, self.condition_shape)
         missing = batch if self.base.condition_shape is None else ()
         return self.base.sample(key, (*shape, *missing), self._base_condition(condition))
+
+    def _map(
+        self, function: Any, x: Any, condition: Any, *, event_shape: Any, key: Any = None
+    ) -> Any:
+        """`map_chunks`, or whole where a stochastic log-determinant has one key for the batch."""
+        if key is not None:
+            return function(x, condition)
+        shapes = {"event_shape": event_shape, "condition_shape": self.condition_shape}
+        return map_chunks(function, x, condition, **shapes)
 
     def _in_chunks(
         self, generate: Any, key: jax.Array, shape: tuple[int, ...], condition: Any
