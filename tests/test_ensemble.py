@@ -47,7 +47,7 @@ def test_no_density_is_lost_far_from_all_members():
 
 @pytest.mark.parametrize("n", [2, 9, 1000])
 def test_every_sample_is_of_each_member_with_the_same_chance(n, monkeypatch):
-    monkeypatch.setattr("jinn.flows.chunks.CHUNK_ROWS", 256)
+    monkeypatch.setattr("jinn.flows.chunks.DRAWN_ROWS", 768)
     draw = jax.jit(jax.vmap(lambda key: APART.sample(key, (n,))))
     members = member_of(draw(jax.random.split(KEY, 900)))
     for position in (0, n // 2, n - 1):
@@ -137,33 +137,43 @@ def outcome(flow, losses, *, interrupted=False):
 @pytest.mark.parametrize(
     ("interrupted_in", "kept"),
     [
-        (None, ["second", "others", "others"]),
-        (0, ["first"]),
-        (1, ["second"]),
-        (3, ["second", "others"]),
+        (None, ["second", "other", "other"]),
+        (0, ["trial of first"]),
+        (1, ["trial of second"]),
+        (2, ["second"]),
+        (4, ["second", "other"]),
     ],
 )
-def test_the_best_candidate_is_kept_and_others_like_it(interrupted_in, kept):
+def test_flows_like_the_best_candidate_are_trained(interrupted_in, kept, monkeypatch):
+    monkeypatch.setattr("jinn.training.together._free_cores", lambda: 1)
     first = real_nvp(2, condition_dim=3, depth=1, hidden=(4,), rngs=0)
+    second = conditional(0)
     calls = []
 
-    def train(key, flow):
-        name = "first" if flow is first else "second" if flow is second else "others"
-        losses = {"first": [3.0, 2.0, np.nan], "second": [5.0, 1.0, 4.0]}.get(name, [np.nan])
+    def call(key, flow, prefix):
+        name = prefix + ("first" if flow is first else "second" if flow is second else "other")
+        losses = {"trial of first": [3.0, 2.0, np.nan], "trial of second": [5.0, 1.0, 4.0]}
         calls.append((name, flow.specification, jax.random.key_data(key).tolist()))
-        return outcome(name, losses, interrupted=len(calls) - 1 == interrupted_in)
+        interrupted = len(calls) - 1 == interrupted_in
+        return outcome(name, losses.get(name, [np.nan]), interrupted=interrupted)
 
-    second = conditional(0)
-    members = train_members(KEY, [first, second], 3, train)
+    members = train_members(
+        KEY,
+        [first, second],
+        3,
+        lambda key, flow: call(key, flow, ""),
+        lambda key, flow: call(key, flow, "trial of "),
+    )
     assert [member.flow for member in members] == kept
     assert [member.interrupted for member in members] == [False] * (len(kept) - 1) + [
         interrupted_in is not None
     ]
     if interrupted_in is None:
-        assert [call[0] for call in calls] == ["first", "second", "others", "others"]
+        names = ["trial of first", "trial of second", "second", "other", "other"]
+        assert [call[0] for call in calls] == names
         assert {call[1] for call in calls[1:]} == {second.specification}
         keys = [call[2] for call in calls]
-        assert keys[0] == keys[1] and keys[1] != keys[2] != keys[3]
+        assert keys[0] == keys[1] and len(set(map(tuple, keys[1:]))) == 4
     record = record_of(members)
     assert record.skipped_steps == len(kept) and record.interrupted == (interrupted_in is not None)
 

@@ -1,6 +1,7 @@
 """From pairs (x, y), or a simulator of them, to a trained posterior."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -16,8 +17,9 @@ from jinn.inference.defaults import defaults_for
 from jinn.inference.members import record_of, train_members
 from jinn.inference.posterior import Posterior, wrapped
 from jinn.networks.randomness import as_key
-from jinn.training.checks import check_finite, check_rows
-from jinn.training.fit import FitResult, fit
+from jinn.training.checks import check_finite, check_options, check_rows
+from jinn.training.fit import WEIGHT_DECAY, FitResult, fit
+from jinn.training.optimizer import default_optimizer
 
 STATISTICS_ROWS = 16_384
 """Rows that are simulated to find means and standard deviations."""
@@ -100,6 +102,7 @@ def fit_posterior(
         ensemble = defaults.ensemble if ensemble is None else ensemble
     else:
         candidates = [flow]
+        ensemble = 1 if ensemble is None else ensemble
     flow = candidates[0]
     if flow.event_shape != event_shape or flow.condition_shape != condition_shape:
         raise ValueError(
@@ -127,25 +130,33 @@ def fit_posterior(
         pair = _checked(validation, "validation data")
         _check_inside(pair[0], event_shape, support)
         validation = prepare(pair)
+    fit_options = {"ema_decay": defaults.ema_decay} | fit_options
     if steps is None:
         steps = defaults.steps
         if validation is not None:
             fit_options.setdefault("patience", defaults.patience)
     pairs = simulate if simulated else prepare((x, y))
+    if learning_rate is None:
+        learning_rate = defaults.learning_rate
+    check_options(learning_rate, fit_options["ema_decay"], steps=steps)
+    if fit_options.get("optimizer") is None:
+        decay = 0.0 if simulated else WEIGHT_DECAY
+        fit_options["optimizer"] = default_optimizer(learning_rate, steps, weight_decay=decay)
 
-    def train(key: jax.Array, flow: Flow) -> FitResult:
+    def train(key: jax.Array, flow: Flow, steps: int = steps) -> FitResult:
         return fit(
             key,
             wrapped(flow, support, *statistics),
             pairs,
             steps=steps,
-            batch_size=batch_size or defaults.batch_size,
-            learning_rate=learning_rate or defaults.learning_rate,
+            batch_size=defaults.batch_size if batch_size is None else batch_size,
+            learning_rate=learning_rate,
             validation=validation,
             **fit_options,
         )
 
-    members = train_members(fit_key, candidates, 1 if ensemble is None else ensemble, train)
+    try_out = partial(train, steps=min(steps, defaults.trial_steps))
+    members = train_members(fit_key, candidates, ensemble, train, try_out)
     flows = [member.flow for member in members]
     return Posterior(
         flows[0] if len(flows) == 1 else Ensemble(flows),

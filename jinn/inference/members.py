@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ from jinn.flows.flow import Flow
 from jinn.flows.specification import build_specified
 from jinn.inference.posterior import TrainingRecord
 from jinn.training.fit import FitResult
+from jinn.training.together import train_together
 
 
 def train_members(
@@ -17,11 +19,13 @@ def train_members(
     candidates: Sequence[Flow],
     size: int,
     train: Callable[[jax.Array, Flow], FitResult],
+    try_out: Callable[[jax.Array, Flow], FitResult],
 ) -> list[FitResult]:
-    """Trains every candidate, and flows built like the one with the lowest validation loss.
+    """Trains flows built like the candidate that a short training leaves with the lowest loss.
 
-    Candidates are trained with one key, so on the same pairs; each other flow with a key and
-    weights of its own. An interrupt ends it all: the flows that are finished are kept, and the
+    The loss is that of validation. Candidates are tried with one key, so on the same pairs; each
+    flow is then trained with a key of its own, the first from the candidate's weights and each
+    other from new ones. An interrupt ends it all: the flows that are finished are kept, and the
     last is marked.
 
     Args:
@@ -29,9 +33,10 @@ def train_members(
         candidates: Flows to choose from, one or more.
         size: Number of flows wanted.
         train: Trains a flow with a key.
+        try_out: Trains a flow with a key, for a short time.
 
     Returns:
-        Results of the best candidate and of those built like it.
+        Results of training the flows.
 
     Raises:
         ValueError: If the size is less than 1, or flows cannot be built like a candidate.
@@ -44,25 +49,28 @@ def train_members(
             "given cannot be built again, since no named builder of jinn.flows made it; pass "
             "ensemble=1, or train several and mix them by jinn.flows.Ensemble"
         )
-    first_key, *other_keys = jax.random.split(key, size)
-    trials: list[FitResult] = []
-    for flow in candidates:
-        trials.append(train(first_key, flow))
-        if trials[-1].interrupted:
-            break
-    chosen = min(range(len(trials)), key=lambda i: _best_validation_loss(trials[i]))
-    members = [trials[chosen]._replace(interrupted=trials[-1].interrupted)]
-    specification = str(candidates[chosen].specification)
-    for other_key in other_keys:
-        if members[-1].interrupted:
-            break
-        weights_key, train_key = jax.random.split(other_key)
-        result = train(train_key, build_specified(specification, rngs=weights_key))
-        if result.interrupted:
-            members[-1] = members[-1]._replace(interrupted=True)
-        else:
-            members.append(result)
-    return members
+    trial_key, key = jax.random.split(key)
+    flow = candidates[0]
+    if len(candidates) > 1:
+        trials = [partial(try_out, trial_key, candidate) for candidate in candidates]
+        tried, interrupted = train_together(trials, _is_interrupted)
+        best = min(range(len(tried)), key=lambda i: _best_validation_loss(tried[i]))
+        if interrupted:
+            return [tried[best]._replace(interrupted=True)]
+        flow = candidates[best]
+
+    def train_member(key: jax.Array, i: int) -> FitResult:
+        weights_key, train_key = jax.random.split(key)
+        if i == 0:
+            return train(train_key, flow)
+        return train(train_key, build_specified(str(flow.specification), rngs=weights_key))
+
+    keys = jax.random.split(key, size)
+    trainings = [partial(train_member, keys[i], i) for i in range(size)]
+    members, interrupted = train_together(trainings, _is_interrupted)
+    finished = [member for member in members if not member.interrupted] or members[:1]
+    finished[-1] = finished[-1]._replace(interrupted=interrupted)
+    return finished
 
 
 def record_of(members: Sequence[FitResult]) -> TrainingRecord:
@@ -83,6 +91,10 @@ def record_of(members: Sequence[FitResult]) -> TrainingRecord:
         interrupted=members[-1].interrupted,
         skipped_steps=sum(result.skipped_steps for result in members),
     )
+
+
+def _is_interrupted(result: FitResult) -> bool:
+    return result.interrupted
 
 
 def _best_validation_loss(result: FitResult) -> float:

@@ -21,6 +21,7 @@ from jinn.training.interrupt import interrupt_deferred
 from jinn.training.optimizer import default_optimizer
 from jinn.training.progress import progress_bar
 from jinn.training.step import Loss, make_run, start
+from jinn.training.together import raise_if_stopped
 from jinn.training.validation import make_evaluate
 from jinn.training.weights import Weights, copy, structure_of
 
@@ -114,8 +115,8 @@ def fit(
         patience: Stop after so many validations in a row without a new best; None never stops.
         max_bad_steps: Number of skipped steps in a row that counts as divergence.
         ema_decay: Decay in (0, 1), such as 0.999, of an exponential moving average of the weights,
-            which is what is validated and returned; the decay at step t is at most (1 + t)/(10 + t).
-            None averages nothing.
+            which is what is validated and returned; the decay at step t is at most
+            (1 + t) / (10 + t). None averages nothing.
         progress: Show a progress bar.
 
     Returns:
@@ -173,6 +174,7 @@ def fit(
     with progress_bar(steps, visible=progress) as show:
         try:
             while step < steps and unimproved != patience:
+                raise_if_stopped()
                 target = min((step // interval + 1) * interval, steps)
                 began = time.perf_counter()
                 wanted = min(step + length, target)

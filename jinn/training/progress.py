@@ -1,7 +1,8 @@
 """The progress bar of `fit`."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 
 from rich.progress import (
     BarColumn,
@@ -25,6 +26,26 @@ class _Speed(ProgressColumn):
         return Text("compiling" if speed is None else f"{speed:.3g} steps/s")
 
 
+_shared: ContextVar[Progress | None] = ContextVar("shared", default=None)
+
+
+@contextmanager
+def shared_progress() -> Iterator[None]:
+    """Show the bars of several trainings at a time, below each other.
+
+    Yields:
+        Nothing.
+    """
+    bars = _display()
+    token = _shared.set(bars)
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+        if bars.live.is_started:
+            bars.stop()
+
+
 @contextmanager
 def progress_bar(steps: int, *, visible: bool) -> Iterator[Show]:
     """Show a bar with the losses, steps a second and the time left.
@@ -39,15 +60,9 @@ def progress_bar(steps: int, *, visible: bool) -> Iterator[Show]:
     if not visible:
         yield lambda step, loss, validation_loss: None
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[losses]}"),
-        _Speed(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, refresh_per_second=4) as bar:
+    shared = _shared.get()
+    with _display() if shared is None else nullcontext(shared) as bar:
+        bar.start()
         task = bar.add_task("fit", total=steps, losses="")
 
         def show(step: int, loss: float, validation_loss: float) -> None:
@@ -57,3 +72,15 @@ def progress_bar(steps: int, *, visible: bool) -> Iterator[Show]:
             bar.update(task, completed=step, losses=losses)
 
         yield show
+
+
+def _display() -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[losses]}"),
+        _Speed(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, refresh_per_second=4)
