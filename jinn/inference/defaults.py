@@ -58,5 +58,5 @@ def defaults_for(rows: int | None) -> Defaults:
         batch = min(64, max(1, rows // 4))
         return Defaults(10, 1500, 500, batch, 1.5e-3, validation, 10, 0.99, KINDS)
     if rows < 40_000:
-        return Defaults(4, 3500, 1000, 128, 2e-3, validation, 10, 0.99, KINDS)
+        return Defaults(4, 3200, 800, 128, 2e-3, validation, 10, 0.99, KINDS)
     return Defaults(4, 6500, 1500, 256, 1.5e-3, validation, 10, 0.999, KINDS)
