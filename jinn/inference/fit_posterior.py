@@ -51,15 +51,15 @@ def fit_posterior(
             arrays), or a simulator `simulate(key, n) -> (x, y)` that JAX can trace, which gives
             every step fresh pairs.
         flow: The conditional flow to train, over events and conditions of these shapes; None
-            builds `jinn.flows.neural_spline_flow` (vectors only), for pairs with two kinds of
-            conditioner, of which the one with the lower validation loss is taken.
+            builds `jinn.flows.neural_spline_flow` (vectors only), for pairs of two kinds, of
+            which the one is taken that a short training leaves with the lower validation loss.
         method: "likelihood".
         support: `(low, high)`, scalars or arrays of x's shape, where the prior of x is bounded;
             a bound may be infinite. No sample leaves it, and the density is 0 outside. Training
             data on a bound are moved inside by one part in 1e6.
-        ensemble: Number of flows to train one after the other, each from weights of its own and
-            with other pairs held out; the posterior is their even mixture. None is 1 for a flow
-            that is given or for a simulator.
+        ensemble: Number of flows to train, each from weights of its own and with other pairs held
+            out, on a CPU as many at a time as it has cores; the posterior is their even mixture.
+            None is 1 for a flow that is given or for a simulator.
         steps: Number of training steps of each flow. None lets the training end earlier, where
             the validation loss falls no more.
         batch_size: Pairs in a step.
