@@ -6,6 +6,8 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +92,13 @@ def run(
     posterior = jinn.fit_posterior(fit_key, pairs, support=support, **options)
     seconds = time.perf_counter() - started
     count = 200 if smoke else SAMPLES
-    accuracies = {}
-    for i, reference in references.items():
-        key = jax.random.fold_in(sample_key, i)
-        samples = np.asarray(posterior.sample(key, (count,), reference.y))
-        accuracies[str(i)] = c2st(samples, reference.samples[:count])
+    samples = [
+        np.asarray(posterior.sample(jax.random.fold_in(sample_key, i), (count,), reference.y))
+        for i, reference in references.items()
+    ]
+    exact = [reference.samples[:count] for reference in references.values()]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        accuracies = dict(zip(map(str, references), pool.map(c2st, samples, exact), strict=True))
     return {
         "problem": problem.name,
         "simulations": n,
