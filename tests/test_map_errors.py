@@ -1,6 +1,5 @@
 """The errors of linear and element-wise maps, of embeddings and of densities with parameters."""
 
-import re
 from typing import Any
 
 import jax.numpy as jnp
@@ -26,11 +25,7 @@ from jinn.bijectors import (
 from jinn.distributions import Normal, StudentT
 from jinn.flows import Flow
 from jinn.networks import MLP
-
-
-def raises(*parts: str) -> Any:
-    """Expects a ValueError whose text has these parts in this order."""
-    return pytest.raises(ValueError, match="(?s)" + ".*".join(map(re.escape, parts)))
+from tests.errors import raises
 
 
 @pytest.mark.parametrize("n_reflections", [0, -1, 1.5, True, "two"])
