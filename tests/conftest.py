@@ -1,6 +1,7 @@
 """What all tests share: strict JAX on two CPU devices, hypothesis's profile, the type hook."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 # Read by JAX and matplotlib when they are imported, here and in any process a test starts.
@@ -49,3 +50,11 @@ def x64() -> Iterator[None]:
     """Float64 is the default precision while the test runs."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, also where the tests run in the background of a shell."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)

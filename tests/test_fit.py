@@ -300,7 +300,9 @@ def test_the_callers_arrays_outlive_the_training(optimizer: Any) -> None:
         np.testing.assert_array_equal(array, 1.0)
 
 
-def test_an_interrupt_returns_the_flow_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_returns_the_flow_so_far(
+    monkeypatch: pytest.MonkeyPatch, ctrl_c: None
+) -> None:
     monkeypatch.setattr(sys.modules["jinn.training.fit"], "SECONDS_PER_CALL", 1e-3)
 
     def press(p: np.ndarray) -> None:

@@ -137,7 +137,7 @@ def test_one_condition_for_many_samples_costs_one_product_a_block():
     key, condition = jax.random.key(0), jnp.ones(5)
     for f in (flow.sample, flow.sample_and_log_prob):
         found = products_with((5, 8), lambda c, f=f: f(key, (1000,), c), condition)
-        assert found == [((5,), (5, 8))] * 2  # the program of a CPU and that of other devices
+        assert found == [((5,), (5, 8))]
     found = products_with((5, 8), lambda c: flow.log_prob(jnp.ones((1000, 3)), c), condition)
     assert found == [((5,), (5, 8))]
 

@@ -48,7 +48,7 @@ def test_results_come_in_order_whichever_is_done_first():
     assert train_together(trainings, is_stopped) == (["0", "1", "2"], False)
 
 
-def test_ctrl_c_ends_all_that_run_and_begins_no_other():
+def test_ctrl_c_ends_all_that_run_and_begins_no_other(ctrl_c):
     begun = []
 
     def interrupt():
