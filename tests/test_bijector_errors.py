@@ -48,6 +48,19 @@ class Halve(Bijector):
     _inverse = _forward
 
 
+class Returns(Bijector):
+    """Both directions return what the given function makes of the events."""
+
+    def __init__(self, function: Any, event_shape: Any = (2,)):
+        self._declare(event_shape)
+        self.function = function
+
+    def _forward(self, x, condition, *, key, with_log_det):
+        return self.function(x)
+
+    _inverse = _forward
+
+
 # --- Calls ----------------------------------------------------------------------------------------
 
 CALLS = ["forward_and_log_det", "inverse_and_log_det", "forward", "inverse", "log_det"]
@@ -320,3 +333,51 @@ def test_splines():
         for bound in (0.0, -1.0, np.inf):
             with raises("rational_quadratic_spline: expected a positive, finite bound, got"):
                 f(x, w, w, s, bound=bound)
+
+
+# --- Bijectors of users ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("log_det", "got"),
+    [
+        (lambda x: 0.0, "()"),
+        (lambda x: jnp.zeros(x.shape), "(3, 2)"),
+        (lambda x: jnp.zeros((3, 1)), "(3, 1)"),
+        (lambda x: None, "None"),
+    ],
+)
+def test_log_determinants_of_another_shape(log_det, got):
+    wrong = Returns(lambda x: (x, log_det(x)))
+    text = "expected to return a log_det of shape (3,), one number for each event", f"got {got};"
+    x = np.ones((3, 2))
+    for bijector in (wrong, Chain([Sigmoid((2,)), wrong]), Stack(lambda _: wrong, 2, rngs=0)):
+        with raises("Returns: _forward:", *text):
+            bijector.forward_and_log_det(x)
+        with raises("Returns: _inverse:", *text):
+            bijector.inverse_and_log_det(x)
+        assert bijector.forward(x).shape == (3, 2)  # where none is wanted, none is looked at
+    with raises("Returns: _inverse:", *text):
+        Invert(wrong).log_det(x)
+
+
+def test_events_of_another_shape():
+    x = np.ones((3, 2))
+    narrow = Returns(lambda x: (x[..., :1], jnp.zeros(3)))
+    text = "expected to return events of shape (3, 2), the batch (3,) and the declared (2,), got (3"
+    for bijector in (narrow, Chain([narrow, Affine((2,))])):
+        with raises(f"Returns: _forward: {text}, 1)"):
+            bijector.forward(x)
+        with raises(f"Returns: _inverse: {text}, 1)"):
+            bijector.inverse_and_log_det(x)
+    with raises(
+        "Returns: _forward: expected to return the events and their log-determinant", "got"
+    ):
+        Returns(lambda x: jnp.ones(3)).forward(x)
+    pair = {"a": (), "b": (2,)}
+    event = {"a": np.ones(3), "b": x}
+    assert Returns(lambda x: (x, jnp.zeros(3)), pair).forward(event).keys() == pair.keys()
+    with raises("Returns: _forward: expected to return a dict of the keys ['a', 'b'], got ['a']"):
+        Returns(lambda x: ({"a": x["a"]}, jnp.zeros(3)), pair).forward(event)
+    with raises("Returns: _forward: expected to return events in 'b' of shape (3, 2)", "got (3,)"):
+        Returns(lambda x: ({"a": x["a"], "b": x["a"]}, jnp.zeros(3)), pair).forward(event)

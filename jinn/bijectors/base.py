@@ -26,6 +26,7 @@ from jinn.bijectors.shapes import (
     batch_shape,
     batched,
     broadcast_event,
+    check_result,
     event_dtype,
     freeze_shape,
 )
@@ -159,7 +160,8 @@ class Bijector(nnx.Module, abc.ABC):
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         x, condition = self._check(x, condition, self.event_shape, "x")
-        y, log_det = self._forward(x, condition, key=key, with_log_det=True)
+        result = self._forward(x, condition, key=key, with_log_det=True)
+        y, log_det = self._checked(result, x, inverse=False, with_log_det=True)
         return y, cast(Array, log_det)
 
     @final
@@ -180,7 +182,8 @@ class Bijector(nnx.Module, abc.ABC):
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         y, condition = self._check(y, condition, self.event_shape_out, "y")
-        x, log_det = self._inverse(y, condition, key=key, with_log_det=True)
+        result = self._inverse(y, condition, key=key, with_log_det=True)
+        x, log_det = self._checked(result, y, inverse=True, with_log_det=True)
         return x, cast(Array, log_det)
 
     @final
@@ -198,7 +201,8 @@ class Bijector(nnx.Module, abc.ABC):
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         x, condition = self._check(x, condition, self.event_shape, "x")
-        return self._forward(x, condition, key=None, with_log_det=False)[0]
+        result = self._forward(x, condition, key=None, with_log_det=False)
+        return self._checked(result, x, inverse=False, with_log_det=False)[0]
 
     @final
     def inverse(self, y: Any, condition: Any = None) -> Any:
@@ -215,7 +219,8 @@ class Bijector(nnx.Module, abc.ABC):
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         y, condition = self._check(y, condition, self.event_shape_out, "y")
-        return self._inverse(y, condition, key=None, with_log_det=False)[0]
+        result = self._inverse(y, condition, key=None, with_log_det=False)
+        return self._checked(result, y, inverse=True, with_log_det=False)[0]
 
     @final
     def log_det(self, x: Any, condition: Any = None, *, key: jax.Array | None = None) -> Array:
@@ -249,6 +254,17 @@ class Bijector(nnx.Module, abc.ABC):
                 "condition do not broadcast; give them equal batch axes, or axes of size 1"
             ) from None
         return broadcast_event(x, event_shape, batch), condition
+
+    def _checked(self, result: Any, x: Any, *, inverse: bool, with_log_det: bool) -> Any:
+        """The result of `_forward` or `_inverse` of x, once its shapes are what was declared.
+
+        Shapes are static, so that this costs a compiled program nothing. A result that begins with
+        the events and the log-determinant may have more entries.
+        """
+        start, end = (self.event_shape, self.event_shape_out)[:: -1 if inverse else 1]
+        name = f"{type(self).__name__}: {'_inverse' if inverse else '_forward'}"
+        check_result(result, end, batch_shape(x, start), name, with_log_det=with_log_det)
+        return result
 
 
 def check_condition(

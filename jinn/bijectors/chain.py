@@ -85,7 +85,8 @@ class Chain(Bijector):
         total = None
         for member, member_key in zip(self.bijectors, _keys(key, len(self)), strict=True):
             c = member_condition(member, condition)
-            x, log_det = member._forward(x, c, key=member_key, with_log_det=with_log_det)
+            result = member._forward(x, c, key=member_key, with_log_det=with_log_det)
+            x, log_det = member._checked(result, x, inverse=False, with_log_det=with_log_det)
             if with_log_det:
                 total = log_det if total is None else total + cast(Array, log_det)
         return x, total
@@ -97,7 +98,8 @@ class Chain(Bijector):
         members = zip(self.bijectors, _keys(key, len(self)), strict=True)
         for member, member_key in reversed(list(members)):
             c = member_condition(member, condition)
-            y, log_det = member._inverse(y, c, key=member_key, with_log_det=with_log_det)
+            result = member._inverse(y, c, key=member_key, with_log_det=with_log_det)
+            y, log_det = member._checked(result, y, inverse=True, with_log_det=with_log_det)
             if with_log_det:
                 total = log_det if total is None else total + cast(Array, log_det)
         return y, total
@@ -141,12 +143,14 @@ class Invert(Bijector):
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Any, Array | None]:
-        return self.bijector._inverse(x, condition, key=key, with_log_det=with_log_det)
+        result = self.bijector._inverse(x, condition, key=key, with_log_det=with_log_det)
+        return self.bijector._checked(result, x, inverse=True, with_log_det=with_log_det)
 
     def _inverse(
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Any, Array | None]:
-        return self.bijector._forward(y, condition, key=key, with_log_det=with_log_det)
+        result = self.bijector._forward(y, condition, key=key, with_log_det=with_log_det)
+        return self.bijector._checked(result, y, inverse=False, with_log_det=with_log_det)
 
     def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple[Bijector, Any]:
         new, x = self.bijector._initialize(x, condition, invert=not invert)

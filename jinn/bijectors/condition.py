@@ -180,13 +180,15 @@ class EmbedCondition(Bijector):
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Any, Array | None]:
         c = self._embed(condition)
-        return self.bijector._forward(x, c, key=key, with_log_det=with_log_det)
+        result = self.bijector._forward(x, c, key=key, with_log_det=with_log_det)
+        return self.bijector._checked(result, x, inverse=False, with_log_det=with_log_det)
 
     def _inverse(
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Any, Array | None]:
         c = self._embed(condition)
-        return self.bijector._inverse(y, c, key=key, with_log_det=with_log_det)
+        result = self.bijector._inverse(y, c, key=key, with_log_det=with_log_det)
+        return self.bijector._checked(result, y, inverse=True, with_log_det=with_log_det)
 
     def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple[Bijector, Any]:
         new = nnx.clone(self)

@@ -190,6 +190,49 @@ def broadcast_event(event: Any, shape: Shape, batch: tuple[int, ...]) -> Any:
     return jnp.broadcast_to(event, (*batch, *shape))
 
 
+def check_result(
+    result: Any, shape: Shape, batch: tuple[int, ...], name: str, *, with_log_det: bool
+) -> None:
+    """Check that a map gives events of the declared shape and a log-determinant for each of them.
+
+    Args:
+        result: What it returned: events, their log-determinant, and any more.
+        shape: The declared shape of one event.
+        batch: The batch axes of the call.
+        name: What to call the map in an error.
+        with_log_det: Whether the log-determinant was asked for, and is checked too.
+
+    Raises:
+        ValueError: If a shape is another, or the keys of a dict are, or something is missing.
+    """
+    if not isinstance(result, tuple | list) or len(result) < 2:
+        raise ValueError(
+            f"{name}: expected to return the events and their log-determinant, a tuple, got "
+            f"{type(result).__name__}"
+        )
+    events, log_det = result[:2]
+    sizes = shape if isinstance(shape, dict) else {"": shape}
+    events = events if isinstance(shape, dict) else {"": events}
+    if not isinstance(events, dict) or set(events) != set(sizes):
+        got = sorted(events) if isinstance(events, dict) else type(events).__name__
+        raise ValueError(
+            f"{name}: expected to return a dict of the keys {sorted(sizes)}, got {got}"
+        )
+    for key, size in sizes.items():
+        got = "a dict" if isinstance(events[key], dict) else jnp.shape(events[key])
+        if got != (*batch, *size):
+            raise ValueError(
+                f"{name}: expected to return events{f' in {key!r}' if key else ''} of shape "
+                f"{(*batch, *size)}, the batch {batch} and the declared {size}, got {got}"
+            )
+    got = "None" if log_det is None else jnp.shape(log_det)
+    if with_log_det and got != batch:
+        raise ValueError(
+            f"{name}: expected to return a log_det of shape {batch}, one number for each event of "
+            f"the batch, got {got}; sum it over the axes of an event, and over no others"
+        )
+
+
 def check_sample_shape(shape: Any, name: str) -> None:
     """Check the leading axes of a draw.
 

@@ -109,7 +109,8 @@ class Stack(Bijector):
         @partial(jax.checkpoint, policy=_POLICIES[self.backprop], prevent_cse=False)
         def apply(x: Any, block: Bijector, condition: Any, key: Any) -> tuple[Any, Array | None]:
             run = block._inverse if inverse else block._forward
-            return run(x, condition, key=key, with_log_det=with_log_det)
+            result = run(x, condition, key=key, with_log_det=with_log_det)
+            return block._checked(result, x, inverse=inverse, with_log_det=with_log_det)
 
         def step(carry: tuple[Any, Any], layer: tuple[Bijector, Any]) -> tuple[Any, None]:
             x, total = carry
