@@ -170,3 +170,13 @@ def test_linear_maps_keep_narrow_types():
     for y, log_det in run(*(random(*s, dtype=jnp.bfloat16) for s in ((2, 3), (3, 3), (1, 18)))):
         assert y.dtype == jnp.bfloat16 and log_det.dtype == jnp.float32
         assert np.isfinite(np.asarray(y, float)).all()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_rotations_in_narrow_types(dtype):
+    entries = random(6, dtype=dtype)
+    rotation = F.skew_exponential(entries, 4)
+    assert rotation.dtype == dtype
+    expected = F.skew_exponential(entries.astype(jnp.float32), 4)
+    atol = float(jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(np.asarray(rotation, float), expected, atol=atol)

@@ -54,8 +54,10 @@ def skew_exponential(entries: Float[Array, " m"], size: int) -> Float[Array, "n 
         https://arxiv.org/abs/1901.08428
     """
     rows, columns = jnp.triu_indices(size, k=1)
-    upper = jnp.zeros((size, size), entries.dtype).at[rows, columns].set(entries)
-    return jax.scipy.linalg.expm(upper - upper.T, max_squarings=32)
+    wide = jnp.promote_types(entries.dtype, jnp.float32)  # there is no expm in narrower types
+    upper = jnp.zeros((size, size), wide).at[rows, columns].set(entries.astype(wide))
+    rotation = jax.scipy.linalg.expm(upper - upper.T, max_squarings=32)
+    return rotation.astype(entries.dtype)
 
 
 def polish_orthogonal(matrix: Float[Array, "n n"]) -> Float[Array, "n n"]:
