@@ -160,3 +160,37 @@ def test_narrow_types_keep_their_type():
             y, log_slopes = f(x)
             assert y.dtype == log_slopes.dtype == jnp.bfloat16, name
             assert np.isfinite(np.asarray(y, float)).all(), name
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_narrow_types_near_zero_are_as_exact_as_they_can_be(dtype):
+    """As float32 of the same numbers, also where a logarithm in the narrow type would not be."""
+    x = jnp.asarray([2e-5, 1e-3, 0.01, 0.03, 0.2, 0.9, 0.98], dtype)
+    pairs = {
+        **{name: pair for name, pair in PAIRS.items() if name != "power -2"},
+        "sigmoid": (F.sigmoid_forward, F.sigmoid_inverse),
+        "unconstrain": tuple(
+            partial(f, low=jnp.zeros(7, dtype), high=jnp.full(7, INF, dtype))
+            for f in (F.unconstrain_forward, F.unconstrain_inverse)
+        ),
+    }
+    rounding = float(jnp.finfo(dtype).eps)
+    for name, functions in pairs.items():
+        for f in functions:
+            y, log_slopes = f(x)
+            if name == "unconstrain":
+                f = F.exp_inverse if f is functions[0] else F.exp_forward
+            wide, wide_log_slopes = f(x.astype(jnp.float32))
+            assert y.dtype == log_slopes.dtype == dtype, name
+            options = {"rtol": rounding, "atol": 2 * rounding, "err_msg": name}
+            np.testing.assert_allclose(np.asarray(y, float), wide, **options)
+            np.testing.assert_allclose(np.asarray(log_slopes, float), wide_log_slopes, **options)
+
+
+def test_powers_use_the_whole_range_of_float16():
+    y, _ = F.power_forward(jnp.asarray([6.0, 200.0, 300.0], jnp.float16), 2.0)
+    np.testing.assert_allclose(np.asarray(y, float), [36.0, 40000.0, 65504.0], rtol=1e-3)
+    y, _ = F.unconstrain_inverse(
+        jnp.asarray([-12.0, 30.0], jnp.float16), jnp.zeros(2), jnp.full(2, INF)
+    )
+    assert y[0] > 0 and np.isfinite(y).all()

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jinn.functional.saturation import clamp, smallest_argument
+from jinn.functional.saturation import clamp, narrow, smallest_argument, wide_type
 
 
 def softplus_forward(
@@ -38,9 +38,9 @@ def softplus_inverse(
         `x` and the log-derivative `-log(1 - exp(-y))` of each element, -inf where y is negative,
         where no density is.
     """
-    p = clamp(smallest_argument(y.dtype), y, jnp.inf)
+    p = clamp(smallest_argument(y.dtype), y.astype(wide_type(y.dtype)), jnp.inf)
     log_q = jnp.log(-jnp.expm1(-p))
-    return p + log_q, jnp.where(y < 0, -jnp.inf, -log_q)
+    return narrow(p + log_q, y.dtype), jnp.where(y < 0, -jnp.inf, -log_q.astype(y.dtype))
 
 
 def tanh_forward(
@@ -73,9 +73,10 @@ def tanh_inverse(
         [-1, 1], where no density is.
     """
     end = 1 - float(jnp.finfo(y.dtype).epsneg)
-    p = clamp(-end, y, end)
+    p = clamp(-end, y.astype(wide_type(y.dtype)), end)
     above, below = jnp.log1p(p), jnp.log1p(-p)
-    return (above - below) / 2, jnp.where(jnp.abs(y) > 1, -jnp.inf, -above - below)
+    log_slope = (-above - below).astype(y.dtype)
+    return narrow((above - below) / 2, y.dtype), jnp.where(jnp.abs(y) > 1, -jnp.inf, log_slope)
 
 
 def leaky_relu_forward(

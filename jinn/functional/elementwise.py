@@ -4,7 +4,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jinn.functional.saturation import clamp, largest_exponent, smallest_argument
+from jinn.functional.saturation import (
+    clamp,
+    largest_exponent,
+    narrow,
+    smallest_argument,
+    wide_type,
+)
 
 
 def sigmoid_forward(
@@ -36,9 +42,11 @@ def sigmoid_inverse(
         `x` and the log-derivative `-log(y) - log(1 - y)` of each element, -inf where y is outside
         [0, 1], where no density is.
     """
-    p = clamp(smallest_argument(y.dtype), y, 1 - float(jnp.finfo(y.dtype).epsneg))
+    wide = y.astype(wide_type(y.dtype))
+    p = clamp(smallest_argument(y.dtype), wide, 1 - float(jnp.finfo(y.dtype).epsneg))
     log_p, log_q = jnp.log(p), jnp.log1p(-p)
-    return log_p - log_q, jnp.where((y < 0) | (y > 1), -jnp.inf, -log_p - log_q)
+    log_slope = (-log_p - log_q).astype(y.dtype)
+    return narrow(log_p - log_q, y.dtype), jnp.where((y < 0) | (y > 1), -jnp.inf, log_slope)
 
 
 def logit_forward(
@@ -103,19 +111,21 @@ def unconstrain_forward(
         Stan Reference Manual, chapter Constraint Transforms,
         https://mc-stan.org/docs/reference-manual/transforms.html
     """
+    narrow_type = jnp.result_type(x, low, high)
+    x, low, high = (v.astype(wide_type(narrow_type)) for v in (x, low, high))
     outside = (x < low) | (x > high)
     has_low, has_high, both, low, high, width = _cases(low, high)
     two_sided, two_sided_log = sigmoid_inverse(jnp.where(both, (x - low) / width, 0.5))
     distance = jnp.where(has_low, x - low, high - x)
     one_sided = has_low ^ has_high
     safe_distance = jnp.where(one_sided, distance, 1.0)
-    log_distance = jnp.log(clamp(smallest_argument(distance.dtype), safe_distance, jnp.inf))
+    log_distance = jnp.log(clamp(smallest_argument(narrow_type), safe_distance, jnp.inf))
     sign = jnp.where(has_low, 1.0, -1.0).astype(distance.dtype)
     y = jnp.where(both, two_sided, jnp.where(one_sided, sign * log_distance, x))
     log_det = jnp.where(
         both, two_sided_log - jnp.log(width), jnp.where(one_sided, -log_distance, 0.0)
     )
-    return y, jnp.where(outside, -jnp.inf, log_det)
+    return narrow(y, narrow_type), jnp.where(outside, -jnp.inf, log_det).astype(narrow_type)
 
 
 def unconstrain_inverse(
@@ -134,12 +144,14 @@ def unconstrain_inverse(
     Returns:
         The values inside and the log-derivative of each element, both in the broadcast shape.
     """
+    narrow_type = jnp.result_type(y, low, high)
+    y, low, high = (v.astype(wide_type(narrow_type)) for v in (y, low, high))
     has_low, has_high, both, safe_low, safe_high, width = _cases(low, high)
     p, log_slope = sigmoid_forward(y)
     one_sided = has_low ^ has_high
-    log_max = largest_exponent(y.dtype)
+    log_min, log_max = -largest_exponent(y.dtype), largest_exponent(narrow_type)
     signed = jnp.where(has_low, y, -y)
-    log_distance = jnp.clip(jnp.where(one_sided, signed, 0.0), -log_max, log_max)
+    log_distance = jnp.clip(jnp.where(one_sided, signed, 0.0), log_min, log_max)
     distance = jnp.exp(log_distance)
     x = jnp.where(
         both,
@@ -147,5 +159,5 @@ def unconstrain_inverse(
         jnp.where(one_sided, jnp.where(has_low, safe_low + distance, safe_high - distance), y),
     )
     log_det = jnp.where(both, log_slope + jnp.log(width), jnp.where(one_sided, log_distance, 0.0))
-    x = jnp.clip(x, low, high)
-    return x, jnp.broadcast_to(log_det, x.shape)
+    x = narrow(jnp.clip(x, low, high), narrow_type)
+    return x, jnp.broadcast_to(log_det, x.shape).astype(narrow_type)

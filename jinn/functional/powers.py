@@ -5,7 +5,13 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jinn.functional.saturation import clamp, largest_exponent, smallest_argument
+from jinn.functional.saturation import (
+    clamp,
+    largest_exponent,
+    narrow,
+    smallest_argument,
+    wide_type,
+)
 
 
 def exp_forward(
@@ -38,8 +44,8 @@ def exp_inverse(
         `x` and the log-derivative `-log(y)` of each element, -inf where y is negative, where no
         density is.
     """
-    x = jnp.log(clamp(smallest_argument(y.dtype), y, jnp.inf))
-    return x, jnp.where(y < 0, -jnp.inf, -x)
+    x = jnp.log(clamp(smallest_argument(y.dtype), y.astype(wide_type(y.dtype)), jnp.inf))
+    return narrow(x, y.dtype), jnp.where(y < 0, -jnp.inf, -x.astype(y.dtype))
 
 
 def power_forward(
@@ -89,15 +95,17 @@ def _check_exponent(exponent: float) -> None:
 
 
 def _raise_to(exponent: float, x: Array) -> tuple[Array, Array]:
+    wide = x.astype(wide_type(x.dtype))
     low, high = _range(exponent, x.dtype)
-    log_x = jnp.log(clamp(smallest_argument(x.dtype), x, jnp.inf))
+    log_x = jnp.log(clamp(smallest_argument(x.dtype), wide, jnp.inf))
     log_slope = math.log(abs(exponent)) + (exponent - 1) * log_x
-    return jnp.power(clamp(low, x, high), exponent), jnp.where(x < 0, -jnp.inf, log_slope)
+    y = narrow(jnp.power(clamp(low, wide, high), exponent), x.dtype)
+    return y, jnp.where(x < 0, -jnp.inf, log_slope.astype(x.dtype))
 
 
 def _range(exponent: float, dtype: jnp.dtype) -> tuple[float, float]:
     """The smallest and largest number whose power and slope the type can hold."""
-    info = jnp.finfo(dtype)
+    info = jnp.finfo(wide_type(dtype))
     largest = float(info.max) * float(info.eps)
     low, high = smallest_argument(dtype), float(info.max)
     if exponent < 0:

@@ -1,4 +1,8 @@
-"""Where element-wise maps saturate, so that no value and no gradient leaves the floating type."""
+"""Where element-wise maps saturate, so that no value and no gradient leaves the floating type.
+
+Types narrower than float32 hold too few numbers near 0 to compute a logarithm with: maps that take
+one compute in float32, and round the results.
+"""
 
 import math
 
@@ -7,8 +11,39 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def smallest_argument(dtype: jnp.dtype) -> float:
+def wide_type(dtype: jax.typing.DTypeLike) -> jnp.dtype:
+    """Find the type that a map computes in: the given one, or float32 if that is wider.
+
+    Args:
+        dtype: A floating type.
+
+    Returns:
+        The type.
+    """
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def narrow(x: Float[Array, "*shape"], dtype: jax.typing.DTypeLike) -> Float[Array, "*shape"]:
+    """Round to a narrower type, what exceeds it to its largest number.
+
+    Args:
+        x: Values, any shape.
+        dtype: The type, or that of x.
+
+    Returns:
+        The values in that type.
+    """
+    if x.dtype == dtype:
+        return x
+    largest = float(jnp.finfo(dtype).max)
+    return clamp(-largest, x, largest).astype(dtype)
+
+
+def smallest_argument(dtype: jax.typing.DTypeLike) -> float:
     """Find the closest to 0 that a logarithm is taken of, `tiny / eps`: 1e-31 in float32.
+
+    Of the narrower types, which are computed in float32, it is that of float32, or the smallest
+    number that the type holds (6e-8 in float16).
 
     Args:
         dtype: A floating type.
@@ -16,11 +51,11 @@ def smallest_argument(dtype: jnp.dtype) -> float:
     Returns:
         The number; one over it times a gradient of moderate size is still finite.
     """
-    info = jnp.finfo(dtype)
-    return float(info.tiny / info.eps)
+    info = jnp.finfo(wide_type(dtype))
+    return max(float(info.tiny / info.eps), float(jnp.finfo(dtype).smallest_subnormal))
 
 
-def largest_exponent(dtype: jnp.dtype) -> float:
+def largest_exponent(dtype: jax.typing.DTypeLike) -> float:
     """Find the largest number that is exponentiated, `log(max) - 1`: 87.7 in float32.
 
     Args:
