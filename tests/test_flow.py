@@ -7,6 +7,7 @@ import pytest
 
 from jinn.bijectors import Affine, Chain, Coupling, Invert, Logit, Sigmoid, trainable
 from jinn.distributions import StandardNormal, Uniform
+from jinn.distributions.base import Distribution
 from jinn.flows import Flow, neural_spline_flow, real_nvp
 
 BUILDERS = {"real_nvp": real_nvp, "neural_spline_flow": neural_spline_flow}
@@ -178,6 +179,32 @@ def test_chunks_change_no_density(x_batch, conditions, monkeypatch):
     chunks = jax.jit(lambda *arguments: evaluate(*arguments))(flow, x, condition)
     for a, b in zip(chunks, whole, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+class Around(Distribution):
+    """Normal elements about the condition."""
+
+    def __init__(self):
+        self._declare((2,), (2,))
+
+    def _log_prob(self, x, condition):
+        gaps = x - condition.reshape(*[1] * (x.ndim - condition.ndim), *condition.shape)
+        return -0.5 * jnp.sum(gaps**2, -1) - np.log(2 * np.pi)
+
+    def _sample(self, key, batch, condition):
+        return jax.random.normal(key, (*batch, 2)) + condition
+
+
+@pytest.mark.parametrize("conditions", [(50,), (3, 50), (5, 1), ()])
+@pytest.mark.parametrize("x_batch", [(50,), (1,), ()])
+def test_a_condition_of_the_base_alone_in_chunks(x_batch, conditions, monkeypatch):
+    monkeypatch.setattr("jinn.flows.chunks.CHUNK_ROWS", 8)
+    flow = Flow(Affine((2,), scale=2.0), Around())
+    x, condition = random(*x_batch, 2), random(*conditions, 2)
+    batch = np.broadcast_shapes(x_batch, conditions)
+    wide_x, wide_condition = (np.broadcast_to(a, (*batch, 2)) for a in (x, condition))
+    expected = flow.base.log_prob(2 * wide_x, wide_condition) + 2 * np.log(2)
+    np.testing.assert_allclose(flow.log_prob(x, condition), expected, rtol=1e-5)
 
 
 def test_memory_for_densities_does_not_hold_all_events_at_once():

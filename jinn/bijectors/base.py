@@ -25,10 +25,10 @@ from jinn.bijectors.shapes import (
     as_event,
     batch_shape,
     batched,
-    broadcast_event,
     check_result,
     event_dtype,
     freeze_shape,
+    match_batch,
 )
 
 FastDirection = Literal["both", "forward", "inverse", "neither"]
@@ -244,16 +244,8 @@ class Bijector(nnx.Module, abc.ABC):
         name = type(self).__name__
         x = as_event(x, event_shape, f"{name}: {argument}")
         condition = check_condition(condition, self.condition_shape, name, event_dtype(x))
-        x_batch = batch_shape(x, event_shape)
-        condition_batch = batch_shape(condition, self.condition_shape)
-        try:
-            batch = jnp.broadcast_shapes(x_batch, condition_batch)
-        except ValueError:
-            raise ValueError(
-                f"{name}: the batch {x_batch} of {argument} and the batch {condition_batch} of the "
-                "condition do not broadcast; give them equal batch axes, or axes of size 1"
-            ) from None
-        return broadcast_event(x, event_shape, batch), condition
+        shape = self.condition_shape
+        return match_batch(x, condition, event_shape, shape, name, argument), condition
 
     def _checked(self, result: Any, x: Any, *, inverse: bool, with_log_det: bool) -> Any:
         """The result of `_forward` or `_inverse` of x, once its shapes are what was declared.

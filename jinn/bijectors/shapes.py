@@ -190,6 +190,41 @@ def broadcast_event(event: Any, shape: Shape, batch: tuple[int, ...]) -> Any:
     return jnp.broadcast_to(event, (*batch, *shape))
 
 
+def match_batch(
+    event: Any,
+    condition: Any,
+    event_shape: Shape,
+    condition_shape: Shape | None,
+    name: str,
+    argument: str = "x",
+) -> Any:
+    """Broadcast events to the batch of a call, that of the events with that of the conditions.
+
+    Args:
+        event: Checked events.
+        condition: Checked conditions, or None.
+        event_shape: Shape of one event.
+        condition_shape: Shape of one condition, or None.
+        name: What to call the thing that is called in an error.
+        argument: What to call the events there.
+
+    Returns:
+        Events of shape `(*batch, *event_shape)`.
+
+    Raises:
+        ValueError: If the two batches do not broadcast.
+    """
+    own, other = batch_shape(event, event_shape), batch_shape(condition, condition_shape)
+    try:
+        batch = jnp.broadcast_shapes(own, other)
+    except ValueError:
+        raise ValueError(
+            f"{name}: the batch {own} of {argument} and the batch {other} of the "
+            "condition do not broadcast; give them equal batch axes, or axes of size 1"
+        ) from None
+    return broadcast_event(event, event_shape, batch)
+
+
 def check_result(
     result: Any, shape: Shape, batch: tuple[int, ...], name: str, *, with_log_det: bool
 ) -> None:

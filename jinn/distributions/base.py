@@ -13,10 +13,10 @@ from jinn.bijectors.shapes import (
     Shape,
     as_event,
     batch_shape,
-    broadcast_event,
     check_sample_shape,
     event_dtype,
     freeze_shape,
+    match_batch,
 )
 
 
@@ -71,10 +71,8 @@ class Distribution(nnx.Module, abc.ABC):
         name = type(self).__name__
         x = as_event(x, self.event_shape, f"{name}: x")
         condition = check_condition(condition, self.condition_shape, name, event_dtype(x))
-        batch = jnp.broadcast_shapes(
-            batch_shape(x, self.event_shape), batch_shape(condition, self.condition_shape)
-        )
-        return self._log_prob(broadcast_event(x, self.event_shape, batch), condition)
+        x = match_batch(x, condition, self.event_shape, self.condition_shape, name)
+        return self._log_prob(x, condition)
 
     @final
     def sample(self, key: jax.Array, shape: tuple[int, ...] = (), condition: Any = None) -> Any:

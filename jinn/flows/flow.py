@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, check_condition, member_condition
-from jinn.bijectors.shapes import batch_shape
+from jinn.bijectors.shapes import batch_shape, match_batch
 from jinn.distributions.base import Distribution
 from jinn.flows.chunks import draw_in_chunks, map_chunks
 
@@ -75,6 +75,7 @@ class Flow(nnx.Module):
         x, _ = self.bijector._check(
             x, member_condition(self.bijector, condition), self.event_shape, "x"
         )
+        x = match_batch(x, condition, self.event_shape, self.condition_shape, "Flow")
 
         def evaluate(x: Any, condition: Any) -> Array:
             z, log_det = self.bijector.forward_and_log_det(
