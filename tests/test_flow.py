@@ -5,7 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinn.bijectors import Affine, Chain, Coupling, Invert, Logit, Sigmoid, trainable
+from jinn.bijectors import (
+    Affine,
+    Chain,
+    ConditionalAffine,
+    Coupling,
+    Invert,
+    Logit,
+    Sigmoid,
+    Stack,
+    trainable,
+)
+from jinn.bijectors.base import Bijector
 from jinn.distributions import StandardNormal, Uniform
 from jinn.distributions.base import Distribution
 from jinn.flows import Flow, neural_spline_flow, real_nvp
@@ -144,7 +155,7 @@ def test_samples_follow_the_density():
 
 @pytest.mark.parametrize(
     ("shape", "conditions"),
-    [((48,), None), ((50,), ()), ((7, 9), (2,)), ((5,), (4, 10))],
+    [((48,), None), ((50,), ()), ((7, 9), (2,)), ((5,), (4, 10)), ((), (70,)), ((3,), (2, 1, 40))],
 )
 def test_chunks_are_independent_draws_with_their_densities(shape, conditions, monkeypatch):
     """Chunks that fit, that leave a rest, and that are smaller than one draw a condition."""
@@ -164,7 +175,7 @@ def test_chunks_are_independent_draws_with_their_densities(shape, conditions, mo
 
 @pytest.mark.parametrize(
     ("x_batch", "conditions"),
-    [((50,), None), ((48,), (48,)), ((50,), (1,)), ((3,), (15, 3))],
+    [((50,), None), ((48,), (48,)), ((50,), (1,)), ((3,), (15, 3)), ((3, 1, 21), (2, 21))],
 )
 def test_chunks_change_no_density(x_batch, conditions, monkeypatch):
     flow = build("real_nvp", 2, condition_dim=0 if conditions is None else 2)
@@ -221,6 +232,64 @@ def test_memory_beyond_the_samples_does_not_grow_with_their_number():
         temporaries.append(lowered.compile().memory_analysis().temp_size_in_bytes)
     assert max(temporaries) < 2**22
     assert temporaries[1] < 1.1 * temporaries[0]
+
+
+def test_memory_beyond_the_samples_does_not_grow_with_the_number_of_conditions():
+    flow = build("real_nvp", 2, condition_dim=2)
+    temporaries = []
+    for n in (10**6, 10**7):
+        condition = jax.ShapeDtypeStruct((n, 2), jnp.float32)
+        lowered = jax.jit(lambda flow, c: flow.sample(KEY, (2,), c)).lower(flow, condition)
+        temporaries.append(lowered.compile().memory_analysis().temp_size_in_bytes)
+    assert max(temporaries) < 2**23
+    assert temporaries[1] < 1.1 * temporaries[0]
+
+
+def test_conditions_in_chunks_keep_their_own(monkeypatch):
+    """Also where the entries of a dict have batches of their own."""
+    monkeypatch.setattr("jinn.flows.chunks.DRAWN_ROWS", 4)
+    shape = {"row": (2,), "column": (), "all": (1,)}
+
+    def network(c):
+        return jnp.concatenate([c["row"] + 100 * c["column"][..., None], 0 * c["row"]], -1)
+
+    mapped = ConditionalAffine((2,), condition_shape=shape, conditioner=network)
+    flow = Flow(Invert(mapped), Uniform((2,), 0.0, 0.5))
+    condition = {"row": np.zeros((3, 1, 2)), "column": np.arange(5.0), "all": np.zeros(1)}
+    condition["row"] += np.arange(3.0)[:, None, None]
+    samples = np.asarray(flow.sample(KEY, (2,), condition))
+    assert samples.shape == (2, 3, 5, 2)
+    expected = np.arange(3.0)[:, None, None] + 100 * np.arange(5.0)[:, None]
+    assert np.all((samples >= expected) & (samples <= expected + 0.51))
+    assert len(np.unique(samples - expected)) == samples.size
+
+
+@pytest.mark.parametrize("chunk_rows", [7, 4096])
+def test_calls_outside_of_jit_compile_once(chunk_rows, monkeypatch):
+    monkeypatch.setattr("jinn.flows.chunks.CHUNK_ROWS", chunk_rows)
+    traces = []
+
+    class Counted(Bijector):
+        def __init__(self):
+            self._declare((2,))
+
+        def _forward(self, x, condition, *, key, with_log_det):
+            traces.append(x.shape)
+            return x, jnp.zeros(x.shape[:-1])
+
+        _inverse = _forward
+
+    flow = Flow(Stack(lambda key: Counted(), 2, rngs=0), StandardNormal((2,)))
+    for call in (
+        lambda: flow.log_prob(np.ones((20, 2))),
+        lambda: flow.sample(KEY, (20,)),
+        lambda: flow.sample_and_log_prob(KEY, (20,)),
+    ):
+        call()
+        assert traces
+        traces.clear()
+        call()
+        assert not traces
 
 
 def test_keys_decide_the_samples():

@@ -268,20 +268,30 @@ def check_result(
         )
 
 
-def check_sample_shape(shape: Any, name: str) -> None:
+def check_sample_shape(shape: Any, name: str) -> tuple[int, ...]:
     """Check the leading axes of a draw.
 
     Args:
         shape: What a user gave as the shape of a draw.
         name: What to call the thing that is sampled in the error.
 
+    Returns:
+        A tuple of integers.
+
     Raises:
         ValueError: If it is no tuple or list of sizes.
     """
-    if not isinstance(shape, tuple | list):
+    try:
+        if not isinstance(shape, tuple | list):
+            raise TypeError
+        sizes = tuple(map(operator.index, shape))
+        if min(sizes, default=0) < 0:
+            raise ValueError
+    except (TypeError, ValueError):
         raise ValueError(
             f"{name}: expected the shape of a draw to be a tuple such as (1000,), got {shape!r}"
-        )
+        ) from None
+    return sizes
 
 
 def insert_axes(event: Any, shape: Shape | None, count: int) -> Any:

@@ -18,6 +18,7 @@ from jinn.bijectors.shapes import (
     freeze_shape,
     match_batch,
 )
+from jinn.networks.randomness import as_key
 
 
 class Distribution(nnx.Module, abc.ABC):
@@ -87,10 +88,10 @@ class Distribution(nnx.Module, abc.ABC):
             Events of shape `(*shape, *condition_batch, *event_shape)`.
 
         Raises:
-            ValueError: If a shape is wrong, or a condition is missing or unexpected.
+            ValueError: If a shape or the key is wrong, or a condition is missing or unexpected.
         """
         name = type(self).__name__
-        check_sample_shape(shape, name)
+        key, shape = as_key(key, f"{name}: key"), check_sample_shape(shape, name)
         condition = check_condition(condition, self.condition_shape, name, jnp.result_type(float))
         batch = (*shape, *batch_shape(condition, self.condition_shape))
         return self._sample(key, batch, condition)

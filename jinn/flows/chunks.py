@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jinn.bijectors.shapes import Shape, batch_shape, check_sample_shape
+from jinn.bijectors.shapes import Shape, batch_shape
 from jinn.bijectors.stack import varying_like
-from jinn.networks.randomness import as_key
 
 DRAWN_ROWS = 65536
 """Events that are drawn at a time."""
@@ -26,7 +25,7 @@ def map_chunks(
     event_shape: Shape,
     condition_shape: Shape | None,
 ) -> Any:
-    """Evaluate `function(x, condition)`, on a CPU a chunk of the leading batch axis at a time.
+    """Evaluate `function(x, condition)`, on a CPU a chunk of the batch at a time.
 
     An accelerator takes the batch whole, and so does a CPU up to `CHUNK_ROWS`.
 
@@ -42,86 +41,126 @@ def map_chunks(
         What the function returns for the whole batch.
     """
     batch = batch_shape(x, event_shape)
-    if math.prod(batch) <= CHUNK_ROWS:
-        return function(x, condition)
-    rows = max(1, CHUNK_ROWS // math.prod(batch[1:]))
     leaves, treedef = jax.tree.flatten((x, condition))
     ranks = [*_ranks(event_shape), *_ranks(condition_shape)]
-    follows = [
-        leaf.ndim - rank == len(batch) and leaf.shape[0] == batch[0]
-        for leaf, rank in zip(leaves, ranks, strict=True)
-    ]
-
-    def in_chunks(leaves: list[Any]) -> Any:
-        def evaluate(parts: list[Any]) -> Any:
-            rest = iter(parts)
-            joined = [next(rest) if f else leaf for leaf, f in zip(leaves, follows, strict=True)]
-            return function(*jax.tree.unflatten(treedef, joined))
-
-        split = [leaf for leaf, f in zip(leaves, follows, strict=True) if f]
-        whole = batch[0] - batch[0] % rows
-        out = jax.lax.map(
-            evaluate, [leaf[:whole].reshape(-1, rows, *leaf.shape[1:]) for leaf in split]
-        )
-        out = jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), out)
-        if whole == batch[0]:
-            return out
-        rest = evaluate([leaf[whole:] for leaf in split])
-        return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, rest)
 
     def at_once(leaves: list[Any]) -> Any:
         return function(*jax.tree.unflatten(treedef, leaves))
 
+    def in_chunks(leaves: list[Any]) -> Any:
+        return _chunked(at_once, leaves, ranks, batch)
+
+    if math.prod(batch) <= CHUNK_ROWS:
+        return at_once(leaves)
     return jax.lax.platform_dependent(leaves, cpu=in_chunks, default=at_once)
 
 
+def _chunked(
+    function: Callable[[list[Any]], Any],
+    leaves: list[Any],
+    ranks: list[int],
+    batch: tuple[int, ...],
+) -> Any:
+    """Evaluate a function of leaves a chunk of the leading batch axis at a time.
+
+    Where one entry of that axis is more than a chunk, the next axis is cut, for each entry anew.
+    """
+    if math.prod(batch) <= CHUNK_ROWS:
+        return function(leaves)
+    rows = CHUNK_ROWS // math.prod(batch[1:])
+    full = [leaf.ndim - rank == len(batch) for leaf, rank in zip(leaves, ranks, strict=True)]
+    follows = [f and leaf.shape[0] == batch[0] for leaf, f in zip(leaves, full, strict=True)]
+    split = [leaf for leaf, f in zip(leaves, follows, strict=True) if f]
+
+    def evaluate(parts: list[Any]) -> Any:
+        rest = iter(parts)
+        joined = [next(rest) if f else leaf for leaf, f in zip(leaves, follows, strict=True)]
+        if rows:
+            return function(joined)
+        still = [f and not g for f, g in zip(full, follows, strict=True)]  # of size 1 there
+        joined = [leaf[0] if s else leaf for leaf, s in zip(joined, still, strict=True)]
+        return _chunked(function, joined, ranks, batch[1:])
+
+    if not rows:
+        return jax.lax.map(evaluate, split)
+    whole = batch[0] - batch[0] % rows
+    out = jax.lax.map(evaluate, [leaf[:whole].reshape(-1, rows, *leaf.shape[1:]) for leaf in split])
+    out = jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), out)
+    if whole == batch[0]:
+        return out
+    last = evaluate([leaf[whole:] for leaf in split])
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, last)
+
+
 def draw_in_chunks(
-    generate: Callable[[jax.Array, tuple[int, ...]], Any],
+    generate: Callable[[jax.Array, tuple[int, ...], Any], Any],
     key: jax.Array,
     shape: tuple[int, ...],
+    condition: Any,
     *,
-    conditions: int,
+    condition_shape: Shape | None,
     operands: Any,
 ) -> Any:
-    """Call `generate(key, shape)` for a chunk of the sample axes at a time.
+    """Call `generate(key, shape, condition)` for a chunk of the sample axes at a time.
 
-    The chunks are written into one result in place; the last one ends where the result does, and
-    overwrites what it shares with the one before.
+    If there are more than `DRAWN_ROWS` conditions, it is called for a chunk of these at a time, as
+    one batch axis. The chunks are written into one result in place; the last ones end where the
+    result does, and overwrite what they share with those before. A key gives the same samples on
+    every device.
 
     Args:
-        generate: Draws samples `(*shape, ...)`, a pytree, for a key and a shape.
+        generate: Draws samples `(*shape, *condition_batch, ...)`, a pytree, for a key and a shape.
         key: A JAX key.
         shape: Leading axes of the draw.
-        conditions: Number of conditions that each row is drawn for.
-        operands: What `generate` computes with, beside the key.
+        condition: Conditions that each row is drawn for, or None.
+        condition_shape: Shape of one condition, or None.
+        operands: What `generate` computes with, beside the key and the condition.
 
     Returns:
-        The samples `(*shape, ...)`.
-
-    Raises:
-        ValueError: If the shape or the key is none.
+        The samples `(*shape, *condition_batch, ...)`.
     """
-    key = as_key(key, "Flow: key")
-    check_sample_shape(shape, "Flow")
-    n = math.prod(shape)
-    rows = max(1, DRAWN_ROWS // max(conditions, 1))
-    if n <= rows:
-        return generate(key, tuple(shape))
+    n, batch = math.prod(shape), batch_shape(condition, condition_shape)
+    conditions = math.prod(batch)
+    across = max(1, -(-conditions // DRAWN_ROWS))
+    columns = -(-conditions // across)
+    rows = max(1, DRAWN_ROWS // max(columns, 1))
+    if n * conditions == 0 or (n <= rows and across == 1):
+        return generate(key, tuple(shape), condition)
+    axes = (n, *batch) if across == 1 else (n, conditions)
+
+    def draw(i: Any, start: Any) -> Any:
+        part = condition
+        if across > 1:
+            part = _take(condition, condition_shape, batch, start + jnp.arange(columns))
+        return generate(jax.random.fold_in(key, i), (rows,), part)
 
     def write(i: Array, result: Any) -> Any:
-        chunk = generate(jax.random.fold_in(key, i), (rows,))
-        start = jnp.minimum(i * rows, n - rows)
-        return jax.tree.map(
-            lambda whole, part: jax.lax.dynamic_update_slice_in_dim(whole, part, start, 0),
-            result,
-            chunk,
-        )
+        row = jnp.minimum(i // across * rows, n - rows)
+        column = jnp.minimum(i % across * columns, conditions - columns)
 
-    drawn = jax.eval_shape(lambda key: generate(key, (rows,)), key)
-    empty = jax.tree.map(lambda part: jnp.zeros((n, *part.shape[1:]), part.dtype), drawn)
-    empty = varying_like(empty, (operands, key))
-    result = jax.lax.fori_loop(0, -(-n // rows), write, empty)
-    return jax.tree.map(lambda a: a.reshape(*shape, *a.shape[1:]), result)
+        def update(whole: Array, part: Array) -> Array:
+            starts = (row, column * (across > 1), *[0] * (whole.ndim - 2))[: whole.ndim]
+            return jax.lax.dynamic_update_slice(whole, part, starts)
+
+        return jax.tree.map(update, result, draw(i, column))
+
+    drawn = jax.eval_shape(draw, 0, 0)
+    drawn_axes = 1 + (len(batch) if across == 1 else 1)
+    empty = jax.tree.map(lambda a: jnp.zeros((*axes, *a.shape[drawn_axes:]), a.dtype), drawn)
+    empty = varying_like(empty, (operands, condition, key))
+    result = jax.lax.fori_loop(0, -(-n // rows) * across, write, empty)
+    return jax.tree.map(lambda a: a.reshape(*shape, *batch, *a.shape[drawn_axes:]), result)
+
+
+def _take(condition: Any, shape: Shape | None, batch: tuple[int, ...], rows: Array) -> Any:
+    """Conditions of some rows of the flattened batch; entries that all rows share stay one."""
+    if isinstance(shape, dict):
+        return {key: _take(condition[key], shape[key], batch, rows) for key in shape}
+    own = batch_shape(condition, shape)
+    if math.prod(own) == 1:
+        return condition.reshape(condition.shape[len(own) :])
+    places = jnp.unravel_index(rows, batch)[len(batch) - len(own) :]
+    return condition[tuple(i * (size > 1) for i, size in zip(places, own, strict=True))]
 
 
 def _ranks(shape: Shape | None) -> list[int]:

@@ -10,9 +10,10 @@ from flax import nnx
 from jaxtyping import Array
 
 from jinn.bijectors.base import check_condition
-from jinn.bijectors.shapes import Shape, batch_shape
+from jinn.bijectors.shapes import Shape, batch_shape, check_sample_shape
 from jinn.flows.chunks import draw_in_chunks
 from jinn.flows.flow import Flow
+from jinn.networks.randomness import as_key
 
 
 class Ensemble(nnx.Module):
@@ -89,9 +90,9 @@ class Ensemble(nnx.Module):
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         condition = check_condition(condition, self.condition_shape, "Ensemble", None)
-        conditions = batch_shape(condition, self.condition_shape)
 
-        def generate(key: jax.Array, shape: tuple[int, ...]) -> Any:
+        def generate(key: jax.Array, shape: tuple[int, ...], condition: Any) -> Any:
+            conditions = batch_shape(condition, self.condition_shape)
             draw_key, order_key = jax.random.split(key)
             n = math.prod(shape)
             each = -(-n // self.size)
@@ -112,10 +113,11 @@ class Ensemble(nnx.Module):
 
         return draw_in_chunks(
             generate,
-            key,
-            shape,
-            conditions=math.prod(conditions),
-            operands=(self, condition),
+            as_key(key, "Ensemble: key"),
+            check_sample_shape(shape, "Ensemble"),
+            condition,
+            condition_shape=self.condition_shape,
+            operands=self,
         )
 
     def sample_and_log_prob(

@@ -1,6 +1,5 @@
 """A bijector and a base density make a density that can be evaluated and sampled."""
 
-import math
 from typing import Any
 
 import jax
@@ -9,13 +8,19 @@ from flax import nnx
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, check_condition, member_condition
-from jinn.bijectors.shapes import batch_shape, match_batch
+from jinn.bijectors.shapes import batch_shape, check_sample_shape, match_batch
 from jinn.distributions.base import Distribution
 from jinn.flows.chunks import draw_in_chunks, map_chunks
+from jinn.flows.compiled import compiled
+from jinn.networks.randomness import as_key
 
 
 class Flow(nnx.Module):
     """The density `log p(x | c) = log p_base(f(x; c)) + log|det df/dx|`.
+
+    Outside of `jax.jit` its methods compile once for shapes of one kind, and again in a
+    transformation such as `jax.grad`: put `jax.jit` around that. So functions inside a flow, such
+    as a conditioner's, must be pure.
 
     Args:
         bijector: The map f from data to latent.
@@ -76,7 +81,9 @@ class Flow(nnx.Module):
             x, member_condition(self.bijector, condition), self.event_shape, "x"
         )
         x = match_batch(x, condition, self.event_shape, self.condition_shape, "Flow")
+        return compiled(Flow._log_prob, (self, x, condition, key))
 
+    def _log_prob(self, x: Any, condition: Any, key: jax.Array | None) -> Array:
         def evaluate(x: Any, condition: Any) -> Array:
             z, log_det = self.bijector.forward_and_log_det(
                 x, member_condition(self.bijector, condition), key=key
@@ -89,7 +96,8 @@ class Flow(nnx.Module):
         """Draw independent events from `p(x | condition)`.
 
         They are drawn in chunks, so that the memory beyond the result does not grow with their
-        number: about 9 MB for ten million samples of a spline flow over four elements.
+        number or that of the conditions: about 9 MB for ten million samples of a spline flow over
+        four elements.
 
         Args:
             key: A JAX key.
@@ -102,12 +110,15 @@ class Flow(nnx.Module):
         Raises:
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
-        condition = self._check_condition(condition)
+        key, shape = as_key(key, "Flow: key"), check_sample_shape(shape, "Flow")
+        operands = (self, key, self._check_condition(condition))
+        return compiled(Flow._sample, operands, shape)
 
+    def _sample(self, key: jax.Array, condition: Any, shape: tuple[int, ...]) -> Any:
         def transform(z: Any, condition: Any) -> Any:
             return self.bijector.inverse(z, member_condition(self.bijector, condition))
 
-        def generate(key: jax.Array, shape: tuple[int, ...]) -> Any:
+        def generate(key: jax.Array, shape: tuple[int, ...], condition: Any) -> Any:
             z = self._sample_base(key, shape, condition)
             return self._map(transform, z, condition, event_shape=self.base.event_shape)
 
@@ -136,15 +147,24 @@ class Flow(nnx.Module):
         Raises:
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
-        condition = self._check_condition(condition)
+        key, shape = as_key(key, "Flow: key"), check_sample_shape(shape, "Flow")
+        operands = (self, key, self._check_condition(condition), log_det_key)
+        return compiled(Flow._sample_and_log_prob, operands, shape)
 
+    def _sample_and_log_prob(
+        self,
+        key: jax.Array,
+        condition: Any,
+        log_det_key: jax.Array | None,
+        shape: tuple[int, ...],
+    ) -> tuple[Any, Array]:
         def transform(z: Any, condition: Any) -> tuple[Any, Array]:
             x, log_det = self.bijector.inverse_and_log_det(
                 z, member_condition(self.bijector, condition), key=log_det_key
             )
             return x, self._base_log_prob(z, condition) - log_det
 
-        def generate(key: jax.Array, shape: tuple[int, ...]) -> tuple[Any, Array]:
+        def generate(key: jax.Array, shape: tuple[int, ...], condition: Any) -> tuple[Any, Array]:
             z = self._sample_base(key, shape, condition)
             shape_of_z = self.base.event_shape
             return self._map(transform, z, condition, event_shape=shape_of_z, key=log_det_key)
@@ -178,9 +198,9 @@ class Flow(nnx.Module):
     def _in_chunks(
         self, generate: Any, key: jax.Array, shape: tuple[int, ...], condition: Any
     ) -> Any:
-        conditions = math.prod(batch_shape(condition, self.condition_shape))
-        operands = (self, condition)
-        return draw_in_chunks(generate, key, shape, conditions=conditions, operands=operands)
+        return draw_in_chunks(
+            generate, key, shape, condition, condition_shape=self.condition_shape, operands=self
+        )
 
     def __str__(self) -> str:
         """Describe the flow, as `repr` does."""

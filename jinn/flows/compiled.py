@@ -1,0 +1,35 @@
+"""Calls outside of `jax.jit`, as one program that is compiled once."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def compiled(function: Callable[..., Any], operands: tuple[Any, ...], *static: Any) -> Any:
+    """Call `function(*operands, *static)`, compiled once for operands of one structure.
+
+    Loops that JAX meets outside of a trace are compiled anew at each call where their bodies are
+    new functions, as those of methods are. Within a trace, whose caller compiles, this is a plain
+    call; so it is for operands that hold anything but arrays.
+
+    Args:
+        function: A pure function that is the same object at each call, not a closure.
+        operands: Pytrees, modules among them.
+        *static: Further arguments, which can be hashed.
+
+    Returns:
+        What the function returns.
+    """
+    leaves = jax.tree.leaves(operands)
+    arrays = all(isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves)
+    if not arrays or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        return function(*operands, *static)
+    return _run(function, static, operands)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _run(function: Callable[..., Any], static: tuple[Any, ...], operands: tuple[Any, ...]) -> Any:
+    return function(*operands, *static)
