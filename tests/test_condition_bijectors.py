@@ -20,7 +20,7 @@ from jinn.bijectors import (
     initialize,
     trainable,
 )
-from jinn.bijectors.module import needs_initialization
+from jinn.bijectors.module import first_not_finite, needs_initialization
 from jinn.distributions import Distribution, StandardNormal
 from jinn.flows import Flow
 from jinn.networks import MLP
@@ -198,6 +198,23 @@ def test_initialize_where_the_base_alone_takes_the_condition():
     x, c = 3.0 + 2.0 * jax.random.normal(KEY, (500, 2)), jnp.ones((500, 2))
     new = initialize(Flow(ActNorm((2,)), Around()), x, c)
     np.testing.assert_allclose(new.bijector.forward(x).mean(0), 0.0, atol=1e-4)
+
+
+def test_the_first_part_that_is_not_finite_is_found_in_wrappers():
+    def conditional(function):
+        return ConditionalAffine((2,), condition_shape=(2,), conditioner=function)
+
+    fine = conditional(lambda c: jnp.concatenate([c, c], -1))
+    wrong = conditional(lambda c: jnp.concatenate([c, jnp.log(c)], -1))
+    chain = Chain([ActNorm((2,)), Chain([fine, wrong]), fine])
+    x, c = jnp.ones((3, 2)), jnp.ones((3, 2))
+    for wrapped, name in (
+        (EmbedCondition(chain, lambda c: -c, (2,)), "bijector"),
+        (Invert(EmbedCondition(chain, lambda c: -c, (2,))), "bijector.bijector"),
+        (EmbedCondition(Invert(chain), lambda c: -c, (2,)), "bijector.bijector"),
+    ):
+        assert first_not_finite(wrapped, x, c) == f"{name}.bijector[1][1] (ConditionalAffine)"
+        assert first_not_finite(wrapped, x, -c) is None
 
 
 # --- Reshape --------------------------------------------------------------------------------------

@@ -138,8 +138,8 @@ class Bijector(nnx.Module, abc.ABC):
         return self, run(x, condition, key=None, with_log_det=False)[0]
 
     def _parts(self, name: str) -> list[tuple[str, "Bijector"]]:
-        """The bijectors that it applies in turn, with the expressions that reach them."""
-        return [(name, self)]
+        """The bijectors that it applies in turn, each with what reaches it and its type."""
+        return [(f"{name} ({type(self).__name__})", self)]
 
     @final
     def forward_and_log_det(

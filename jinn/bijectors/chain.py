@@ -152,6 +152,10 @@ class Invert(Bijector):
         result = self.bijector._forward(y, condition, key=key, with_log_det=with_log_det)
         return self.bijector._checked(result, y, inverse=False, with_log_det=with_log_det)
 
+    def _parts(self, name: str) -> list[tuple[str, Bijector]]:
+        parts = self.bijector._parts(f"{name}.bijector")
+        return [(reached, Invert(part)) for reached, part in reversed(parts)]
+
     def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple[Bijector, Any]:
         new, x = self.bijector._initialize(x, condition, invert=not invert)
         return Invert(new), x

@@ -190,6 +190,16 @@ class EmbedCondition(Bijector):
         result = self.bijector._inverse(y, c, key=key, with_log_det=with_log_det)
         return self.bijector._checked(result, y, inverse=True, with_log_det=with_log_det)
 
+    def _parts(self, name: str) -> list[tuple[str, Bijector]]:
+        shape: Any = self.condition_shape
+
+        def with_embedding(part: Bijector) -> Bijector:
+            takes_one = part.condition_shape is not None
+            return EmbedCondition(part, self.network, shape) if takes_one else part
+
+        parts = self.bijector._parts(f"{name}.bijector")
+        return [(reached, with_embedding(part)) for reached, part in parts]
+
     def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple[Bijector, Any]:
         new = nnx.clone(self)
         new.bijector, x = self.bijector._initialize(x, self._embed(condition), invert=invert)

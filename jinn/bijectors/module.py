@@ -86,7 +86,7 @@ def initialize(flow: Module, x: Any, condition: Any = None) -> Module:
 def first_not_finite(bijector: Bijector, x: Any, condition: Any = None) -> str | None:
     """Name the first of a bijector's parts whose output or log-determinant is not finite.
 
-    Walks the parts of chains and stacks in order, outside of jit.
+    Walks the parts of chains and stacks in order, wrapped ones too, outside of jit.
 
     Args:
         bijector: A bijector.
@@ -99,7 +99,7 @@ def first_not_finite(bijector: Bijector, x: Any, condition: Any = None) -> str |
     for name, part in bijector._parts("bijector"):
         x, log_det = part.forward_and_log_det(x, member_condition(part, condition))
         if not all(bool(jax.numpy.isfinite(leaf).all()) for leaf in jax.tree.leaves((x, log_det))):
-            return f"{name} ({type(part).__name__})"
+            return name
     return None
 
 
