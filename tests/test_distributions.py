@@ -126,6 +126,17 @@ def test_location_scale_samples_are_those_of_scipy(name):
     assert abs(np.corrcoef(uniform.T)[0, 1]) < 0.06
 
 
+def test_student_t_far_out():
+    """The square of an element would leave float32."""
+    x = jnp.asarray([-1e30, -1e20, -1.0, 0.0, 1.0, 1e20, 1e30])
+    base = StudentT((), 0.5, 2.0, degrees_of_freedom=1.5)
+    values, slopes = jax.vmap(jax.value_and_grad(base.log_prob))(x)
+    exact = scipy.stats.t(1.5, 0.5, 2.0)
+    np.testing.assert_allclose(values, exact.logpdf(np.asarray(x, float)), rtol=1e-5)
+    t = (np.asarray(x, float) - 0.5) / 2
+    np.testing.assert_allclose(slopes, -2.5 * t / (1.5 + t**2) / 2, rtol=1e-5)
+
+
 def test_student_t_for_all_degrees_of_freedom():
     """Also where differences of log-gammas would cancel."""
     nu = np.geomspace(0.02, 1e7, 80)

@@ -11,7 +11,7 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array
 
 from jinn.bijectors.base import Buffer, read
-from jinn.bijectors.shapes import array_shape, fit_to_event
+from jinn.bijectors.shapes import array_shape, check_finite, fit_to_event
 from jinn.distributions.base import Distribution
 
 
@@ -107,7 +107,7 @@ class StudentT(Distribution):
         nu = jnp.exp(log_nu)
         standard = (x.astype(nu.dtype) - location) * jnp.exp(-log_scale)
         constant = _log_gamma_half_step(nu / 2) - 0.5 * (log_nu + math.log(math.pi)) - log_scale
-        terms = constant - 0.5 * (nu + 1) * jnp.log1p(standard**2 / nu)
+        terms = constant - 0.5 * (nu + 1) * _log1p_of_square(standard / jnp.sqrt(nu))
         return _sum_of_event(terms, self.event_shape)
 
     def _sample(self, key: jax.Array, batch: tuple[int, ...], condition: Any) -> Any:
@@ -120,8 +120,7 @@ class StudentT(Distribution):
 
 def _variable(value: Any, shape: tuple[int, ...], name: str, learned: bool) -> nnx.Variable:
     array = fit_to_event(value, shape, name, jnp.result_type(float))
-    if not isinstance(array, Tracer) and not bool(jnp.isfinite(array).all()):
-        raise ValueError(f"{name}: expected finite numbers, got {value}")
+    check_finite(array, name, value)
     return nnx.Param(array) if learned else Buffer(array)
 
 
@@ -145,6 +144,13 @@ def _like(parameter: Array, x: Array) -> Array:
 
 def _sum_of_event(terms: Array, event_shape: tuple[int, ...]) -> Array:
     return jnp.sum(terms, axis=tuple(range(terms.ndim - len(event_shape), terms.ndim)))
+
+
+def _log1p_of_square(x: Array) -> Array:
+    """`log(1 + x^2)`, for large x as `2 log|x| + log(1 + x^-2)`, so that no square overflows."""
+    large = jnp.abs(x) > 1
+    far, near = jnp.where(large, jnp.abs(x), 1.0), jnp.where(large, 0.0, x)
+    return jnp.where(large, 2 * jnp.log(far) + jnp.log1p(far**-2), jnp.log1p(near**2))
 
 
 def _log_gamma_half_step(a: Array) -> Array:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jinn.bijectors.base import Buffer, constant
+from jinn.bijectors.shapes import array_shape
 from jinn.distributions.base import Distribution
 
 
@@ -20,18 +21,20 @@ class Uniform(Distribution):
         high: Upper bounds, finite, broadcastable to the event.
 
     Raises:
-        ValueError: If the bounds do not fit the event, are not finite, or are not in order.
+        ValueError: If events are dicts, or the bounds do not fit the event, are not finite, or are
+            not in order.
     """
 
     def __init__(self, event_shape: tuple[int, ...], low: Any = 0.0, high: Any = 1.0) -> None:
         """See the class."""
-        self._declare(event_shape)
+        self._declare(array_shape(event_shape, "Uniform event_shape"))
         self.event_shape: tuple[int, ...]
         try:
-            low, high = (np.broadcast_to(np.asarray(b, float), event_shape) for b in (low, high))
+            shape = self.event_shape
+            low, high = (np.broadcast_to(np.asarray(b, float), shape) for b in (low, high))
         except ValueError:
             raise ValueError(
-                f"Uniform: expected bounds that broadcast to the event {event_shape}, "
+                f"Uniform: expected bounds that broadcast to the event {self.event_shape}, "
                 f"got shapes {np.shape(low)} and {np.shape(high)}"
             ) from None
         if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
