@@ -202,6 +202,16 @@ def test_conditioners():
         wrong.forward(np.ones((5, 3)))
 
 
+def test_widths_of_networks():
+    assert MLP(3, 4, hidden=np.int64(8), rngs=0).hidden == (8,)
+    assert MLP(3, 4, hidden=[np.int32(8), 4], rngs=0).hidden == (8, 4)
+    for hidden in ("64", 8.0, (8, 4.5), None, ("8",)):
+        with raises(
+            "MLP: expected hidden to be the widths of the hidden layers", f"got {hidden!r}"
+        ):
+            MLP(3, 4, hidden=hidden, rngs=0)
+
+
 def test_networks():
     with raises("activation: expected one of", "got 'swish'"):
         MLP(3, 4, activation="swish", rngs=0)
@@ -273,7 +283,7 @@ def test_bounds():
 
 
 def test_scales():
-    for scale in (0.0, -1.0, [1.0, 1.0, -1.0], np.nan):
+    for scale in (0.0, -1.0, [1.0, 1.0, -1.0]):
         with raises("Affine: expected positive scales, got"):
             Affine((3,), scale=scale)
     with raises("Affine: shift: expected a shape that broadcasts to the event (3,), got (2,)"):
@@ -292,7 +302,9 @@ def test_chains():
 
 
 def test_stacks():
-    with raises("Stack: expected depth >= 1, got 0"):
+    with raises("Stack: expected an integer depth >= 1, got 2.5"):
+        Stack(lambda key: Affine((3,)), 2.5, rngs=0)
+    with raises("Stack: expected an integer depth >= 1, got 0"):
         Stack(lambda key: Sigmoid((3,)), 0, rngs=0)
     with raises("Stack: expected backprop to be one of ['remat', 'store'], got 'invert'"):
         Stack(lambda key: Sigmoid((3,)), 2, rngs=0, backprop="invert")

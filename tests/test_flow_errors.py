@@ -30,8 +30,11 @@ def test_calls_of_a_flow():
     with raises("the batch (4,) of x and the batch (5,) of the condition do not broadcast"):
         flow.log_prob(np.ones((4, 3)), np.ones((5, 2)))
     for draw in (flow.sample, flow.sample_and_log_prob):
-        with raises("Flow: expected the shape of a draw to be a tuple such as (1000,), got 7"):
-            draw(KEY, 7, np.ones(2))
+        for shape in (7, (2.5,), (-1,)):
+            with raises(
+                f"Flow: expected the shape of a draw to be a tuple such as (1000,), got {shape}"
+            ):
+                draw(KEY, shape, np.ones(2))
     unconditional = real_nvp(3, depth=1, hidden=(4,), rngs=0)
     for call in (
         lambda: unconditional.log_prob(np.ones(3), np.ones(2)),
@@ -72,8 +75,14 @@ def test_options_of_the_named_flows(build):
 def test_options_of_transformers():
     with raises("Affine transformer: expected a positive, finite clamp, got 0"):
         real_nvp(3, clamp=0.0, rngs=0)
-    with raises("RationalQuadraticSpline: expected 2 <= bins < 1000, got 1"):
-        neural_spline_flow(3, bins=1, rngs=0)
+    for bins in (1, 8.5, 8.0, "8"):
+        with raises(f"RationalQuadraticSpline: expected an integer 2 <= bins < 1000, got {bins!r}"):
+            neural_spline_flow(3, bins=bins, rngs=0)
+    for option in ("2", None, np.nan):
+        with raises("Affine transformer: expected a positive, finite clamp, got"):
+            real_nvp(3, clamp=option, rngs=0)
+        with raises("RationalQuadraticSpline: expected a positive, finite bound, got"):
+            neural_spline_flow(3, bound=option, rngs=0)
     with raises("RationalQuadraticSpline: expected a positive, finite bound, got -1"):
         neural_spline_flow(3, bound=-1.0, rngs=0)
     with raises("VolumePreserving transformer: expected a positive, finite clamp, got inf"):
@@ -93,6 +102,13 @@ def test_densities():
         StandardNormal((3,)).log_prob(np.ones(3), np.ones(2))
     with raises("StandardNormal: expected the shape of a draw to be a tuple", "got 5"):
         StandardNormal((3,)).sample(KEY, 5)
+    for key in ("seed", 0.5, None, jax.random.split(KEY)):
+        with raises("StandardNormal: key: expected an int, one JAX key", "got", "for example 0"):
+            StandardNormal((3,)).sample(key, (2,))
+    first, again = (StandardNormal((3,)).sample(key) for key in (0, KEY))
+    np.testing.assert_array_equal(first, again)
+    with raises("Uniform event_shape: expected the shape of one array", "got {'a': (2,)}"):
+        Uniform({"a": (2,)})
     with raises("StandardNormal event_shape: expected a tuple of sizes", "got 'three'"):
         StandardNormal("three")
     with raises(

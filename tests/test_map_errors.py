@@ -1,5 +1,6 @@
 """The errors of linear and element-wise maps, of embeddings and of densities with parameters."""
 
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,12 +10,15 @@ import pytest
 from jinn import functional as F
 from jinn.bijectors import (
     PLU,
+    ActNorm,
+    Affine,
     ConditionalAffine,
     Coupling,
     EmbedCondition,
     Exp,
     Householder,
     LeakyReLU,
+    Orthogonal,
     Power,
     Reshape,
     Softplus,
@@ -54,12 +58,42 @@ def test_triangular_affine():
     for matrix in (np.eye(2), -np.eye(3), np.ones((3, 3)), np.zeros((3, 3)), np.nan * np.eye(3)):
         with raises(
             "TriangularAffine: expected a matrix of shape (3, 3), zero above its diagonal and "
-            "positive on it, got shape"
+            "positive on it, all finite, got shape"
         ):
             TriangularAffine((3,), matrix=matrix)
 
 
-@pytest.mark.parametrize("exponent", [0, 0.0, np.nan, np.inf, "two", None])
+@pytest.mark.parametrize("value", [np.nan, np.inf, [0.5, -np.inf, 1.0]])
+def test_maps_with_numbers_that_are_not_finite(value):
+    text = ": expected finite numbers, got"
+    for build in (Affine, TriangularAffine):
+        with raises(f"{build.__name__}: shift{text}", str(value)):
+            build((3,), shift=value, learned=False)
+    with raises(f"Affine: scale{text}"):
+        Affine((3,), scale=value)
+    matrix = np.eye(3)
+    matrix[1, 0] = np.max(np.abs(value))
+    with raises("TriangularAffine: expected a matrix of shape (3, 3)", "all finite, got shape"):
+        TriangularAffine((3,), matrix=matrix)
+
+
+@pytest.mark.parametrize("dtype", [jnp.int32, bool, "text", jnp.complex64])
+def test_types_of_parameters_that_are_not_floating(dtype):
+    builders = {
+        "PLU": lambda **o: PLU((3,), rngs=0, **o),
+        "Householder": lambda **o: Householder((3,), rngs=0, **o),
+        "Orthogonal": lambda **o: Orthogonal((3,), rngs=0, **o),
+        "MLP": lambda **o: MLP(3, 4, rngs=0, **o),
+        **{b.__name__: partial(b, (3,)) for b in (ActNorm, Affine, TriangularAffine)},
+    }
+    for name, build in builders.items():
+        with raises(
+            f"{name}: expected param_dtype to be a floating type such as", "got", str(dtype)
+        ):
+            build(param_dtype=dtype)
+
+
+@pytest.mark.parametrize("exponent", [0, 0.0, 1e-320, 1e300, np.nan, np.inf, "two", None])
 def test_powers(exponent):
     with raises("Power: expected a finite exponent other than 0, got", "use Invert(Exp("):
         Power((3,), exponent)

@@ -9,6 +9,7 @@ from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, InitializedFlag, apply_elementwise
 from jinn.functional.normalization import actnorm_forward, actnorm_inverse, actnorm_statistics
+from jinn.networks.options import floating_type
 
 
 class ActNorm(Bijector):
@@ -41,6 +42,7 @@ class ActNorm(Bijector):
             raise ValueError(f"ActNorm: expected an event with a last axis, got {event_shape}")
         self.event_shape: tuple[int, ...]
         channels = self.event_shape[-1]
+        param_dtype = floating_type(param_dtype, "ActNorm")
         self.shift = nnx.Param(jnp.zeros((channels,), param_dtype))
         self.log_scale = nnx.Param(jnp.zeros((channels,), param_dtype))
         self.initialized = InitializedFlag(jnp.zeros((), param_dtype))

@@ -22,6 +22,7 @@ from jinn.bijectors.shapes import (
 from jinn.functional.affine import affine_forward, affine_inverse, soft_clamp
 from jinn.networks.condition import evaluate_on_condition
 from jinn.networks.mlp import MLP
+from jinn.networks.options import is_positive
 
 
 class ConditionalAffine(Bijector):
@@ -64,8 +65,8 @@ class ConditionalAffine(Bijector):
                 "ConditionalAffine: expected the shape of one condition, got None; "
                 "without a condition use Affine"
             )
-        if not 0 < clamp < math.inf:
-            raise ValueError(f"ConditionalAffine: expected a positive, finite clamp, got {clamp}")
+        if not is_positive(clamp):
+            raise ValueError(f"ConditionalAffine: expected a positive, finite clamp, got {clamp!r}")
         self._declare(shape, condition_shape=condition_shape)
         self.event_shape: tuple[int, ...]
         if conditioner is None:

@@ -10,7 +10,7 @@ from jax.core import Tracer
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, Buffer, apply_elementwise
-from jinn.bijectors.shapes import array_shape, fit_to_event
+from jinn.bijectors.shapes import array_shape, check_finite, fit_to_event
 from jinn.functional.affine import affine_forward, affine_inverse
 from jinn.functional.elementwise import (
     sigmoid_forward,
@@ -18,6 +18,7 @@ from jinn.functional.elementwise import (
     unconstrain_forward,
     unconstrain_inverse,
 )
+from jinn.networks.options import floating_type
 
 
 class Affine(Bijector):
@@ -31,7 +32,8 @@ class Affine(Bijector):
         param_dtype: Type of the parameters.
 
     Raises:
-        ValueError: If shift or scale do not fit the event, or a scale is not positive.
+        ValueError: If shift or scale do not fit the event or are not finite, or a scale is not
+            positive.
     """
 
     def __init__(
@@ -46,12 +48,15 @@ class Affine(Bijector):
         """See the class."""
         self._declare(array_shape(event_shape, "Affine event_shape"))
         self.event_shape: tuple[int, ...]
-        shift = fit_to_event(shift, self.event_shape, "Affine: shift", param_dtype)
-        scale = fit_to_event(scale, self.event_shape, "Affine: scale", param_dtype)
-        if not isinstance(scale, Tracer) and not bool(jnp.all(scale > 0)):
+        param_dtype = floating_type(param_dtype, "Affine")
+        shifts = fit_to_event(shift, self.event_shape, "Affine: shift", param_dtype)
+        scales = fit_to_event(scale, self.event_shape, "Affine: scale", param_dtype)
+        check_finite(shifts, "Affine: shift", shift)
+        check_finite(scales, "Affine: scale", scale)
+        if not isinstance(scales, Tracer) and not bool(jnp.all(scales > 0)):
             raise ValueError(f"Affine: expected positive scales, got {scale}")
         variable = nnx.Param if learned else Buffer
-        self.shift, self.log_scale = variable(shift), variable(jnp.log(scale))
+        self.shift, self.log_scale = variable(shifts), variable(jnp.log(scales))
 
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool

@@ -11,6 +11,7 @@ from jaxtyping import Array
 from jinn.bijectors.base import Bijector, Buffer, read, zeros_log_det
 from jinn.bijectors.shapes import last_axis
 from jinn.functional.linear import householder_forward, householder_inverse
+from jinn.networks.options import floating_type
 from jinn.networks.randomness import as_key
 
 
@@ -53,6 +54,7 @@ class Householder(Bijector):
                 "Householder: expected n_reflections to be an integer of at least 1, or None for "
                 f"one an element, got {n_reflections!r}"
             )
+        param_dtype = floating_type(param_dtype, "Householder")
         vectors = jax.random.normal(as_key(rngs), (int(k), n), param_dtype)
         self.vectors = nnx.Param(vectors) if n > 1 else Buffer(vectors)
 

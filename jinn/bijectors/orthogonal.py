@@ -15,6 +15,7 @@ from jinn.functional.linear import (
     polish_orthogonal,
     skew_exponential,
 )
+from jinn.networks.options import floating_type
 from jinn.networks.randomness import as_key
 
 
@@ -45,6 +46,7 @@ class Orthogonal(Bijector):
         """See the class."""
         self._declare(event_shape)
         n = last_axis(self.event_shape, "Orthogonal")
+        param_dtype = floating_type(param_dtype, "Orthogonal")
         wide = jnp.promote_types(param_dtype, jnp.float32)  # there is no QR in narrower types
         start = jax.random.orthogonal(as_key(rngs), n, dtype=wide)
         self.start = Buffer(start.astype(param_dtype))

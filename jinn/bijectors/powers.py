@@ -1,6 +1,5 @@
 """The exponential and powers as bijectors."""
 
-import math
 from functools import partial
 from numbers import Real
 from typing import Any
@@ -10,7 +9,13 @@ from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, apply_elementwise
 from jinn.bijectors.shapes import array_shape
-from jinn.functional.powers import exp_forward, exp_inverse, power_forward, power_inverse
+from jinn.functional.powers import (
+    exp_forward,
+    exp_inverse,
+    is_exponent,
+    power_forward,
+    power_inverse,
+)
 
 
 class Exp(Bijector):
@@ -59,9 +64,10 @@ class Power(Bijector):
         """See the class."""
         self._declare(array_shape(event_shape, "Power event_shape"))
         self.event_shape: tuple[int, ...]
-        if not isinstance(exponent, Real) or not exponent or not math.isfinite(exponent):
+        if not isinstance(exponent, Real) or not is_exponent(exponent):
             raise ValueError(
-                f"Power: expected a finite exponent other than 0, got {exponent!r}; "
+                f"Power: expected a finite exponent other than 0, got {exponent!r}; its size can be "
+                "1e-37 to 1e37; "
                 "for the logarithm use Invert(Exp(event_shape))"
             )
         self.exponent = float(exponent)

@@ -336,6 +336,21 @@ def event_size(shape: Shape) -> int:
     return sum(math.prod(size) for size in sizes)
 
 
+def check_finite(value: Array, name: str, given: Any) -> None:
+    """Check, outside of a trace, that an initial parameter is finite.
+
+    Args:
+        value: The parameter.
+        name: What to call it in an error.
+        given: What the user gave for it.
+
+    Raises:
+        ValueError: If a number is infinite or NaN.
+    """
+    if not isinstance(value, jax.core.Tracer) and not bool(jnp.isfinite(value).all()):
+        raise ValueError(f"{name}: expected finite numbers, got {given}")
+
+
 def fit_to_event(
     value: Any, event_shape: tuple[int, ...], name: str, dtype: jax.typing.DTypeLike
 ) -> Array:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from numbers import Integral
 from typing import Any, Literal
 
 import jax
@@ -36,7 +37,7 @@ class Stack(Bijector):
             and recomputes all.
 
     Raises:
-        ValueError: If depth is not positive, `backprop` is unknown, or a block changes the
+        ValueError: If depth is no positive integer, `backprop` is unknown, or a block changes the
             event's shape.
     """
 
@@ -49,8 +50,8 @@ class Stack(Bijector):
         backprop: Backprop = "store",
     ) -> None:
         """See the class."""
-        if depth < 1:
-            raise ValueError(f"Stack: expected depth >= 1, got {depth}")
+        if not isinstance(depth, Integral) or depth < 1:
+            raise ValueError(f"Stack: expected an integer depth >= 1, got {depth!r}")
         if backprop not in _POLICIES:
             raise ValueError(
                 f"Stack: expected backprop to be one of {sorted(_POLICIES)}, got {backprop!r}"
@@ -71,7 +72,7 @@ class Stack(Bijector):
             fast_direction=block.fast_direction,
         )
         self.block: Bijector = block
-        self.depth, self.backprop = depth, backprop
+        self.depth, self.backprop = int(depth), backprop
 
     def __len__(self) -> int:
         """Number of blocks."""

@@ -11,13 +11,14 @@ from jax.core import Tracer
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, Buffer, constant, read, zeros_log_det
-from jinn.bijectors.shapes import Shape, fit_to_event, last_axis
+from jinn.bijectors.shapes import Shape, check_finite, fit_to_event, last_axis
 from jinn.functional.triangular import (
     plu_forward,
     plu_inverse,
     triangular_forward,
     triangular_inverse,
 )
+from jinn.networks.options import floating_type
 from jinn.networks.randomness import as_key
 
 
@@ -37,7 +38,7 @@ class TriangularAffine(Bijector):
 
     Raises:
         ValueError: If the event has no last axis, the shift does not fit, or the matrix is no
-            lower triangular one with a positive diagonal.
+            lower triangular one with a positive diagonal, or a number is not finite.
     """
 
     def __init__(
@@ -51,11 +52,13 @@ class TriangularAffine(Bijector):
     ) -> None:
         """See the class."""
         self._declare(event_shape)
+        param_dtype = floating_type(param_dtype, "TriangularAffine")
         n = last_axis(self.event_shape, "TriangularAffine")
-        shift = fit_to_event(shift, (n,), "TriangularAffine: shift", param_dtype)
+        shifts = fit_to_event(shift, (n,), "TriangularAffine: shift", param_dtype)
+        check_finite(shifts, "TriangularAffine: shift", shift)
         matrix = jnp.eye(n, dtype=param_dtype) if matrix is None else _triangle(matrix, n)
         variable = nnx.Param if learned else Buffer
-        self.shift = variable(shift)
+        self.shift = variable(shifts)
         logarithms = jnp.diag(jnp.log(jnp.diagonal(matrix)))
         packed = (jnp.tril(matrix, -1) + logarithms)[np.tril_indices(n)]
         self.entries = variable(packed.astype(param_dtype))
@@ -91,7 +94,7 @@ class PLU(Bijector):
         rngs: An int, a JAX key or `flax.nnx.Rngs`.
 
     Raises:
-        ValueError: If the event has no last axis.
+        ValueError: If the event has no last axis, or the type is not floating.
 
     Reference:
         Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma, Dhariwal, 2018),
@@ -109,7 +112,7 @@ class PLU(Bijector):
         """See the class."""
         self._declare(event_shape)
         self.volume_preserving = volume_preserving
-        n = last_axis(self.event_shape, "PLU")
+        n, param_dtype = last_axis(self.event_shape, "PLU"), floating_type(param_dtype, "PLU")
         wide = jnp.promote_types(param_dtype, jnp.float32)  # there is no LU in narrower types
         start = jax.random.orthogonal(as_key(rngs), n, dtype=wide)
         packed, _, order = jax.lax.linalg.lu(start)
@@ -152,11 +155,12 @@ def _triangle(matrix: Any, n: int) -> Array:
     matrix = jnp.asarray(matrix, jnp.result_type(float))
     good = matrix.shape == (n, n)
     if good and not isinstance(matrix, Tracer):
-        good = bool((jnp.triu(matrix, 1) == 0).all() & (jnp.diagonal(matrix) > 0).all())
+        good = (jnp.triu(matrix, 1) == 0).all() & (jnp.diagonal(matrix) > 0).all()
+        good = bool(good & jnp.isfinite(matrix).all())
     if not good:
         raise ValueError(
             f"TriangularAffine: expected a matrix of shape {(n, n)}, zero above its diagonal and "
-            f"positive on it, got shape {matrix.shape}: {matrix}"
+            f"positive on it, all finite, got shape {matrix.shape}: {matrix}"
         )
     return matrix
 

@@ -89,9 +89,24 @@ def power_inverse(
     return _raise_to(1 / exponent, y)
 
 
+def is_exponent(exponent: float) -> bool:
+    """Tell whether `x^exponent` can be computed and undone.
+
+    Args:
+        exponent: The power.
+
+    Returns:
+        True if neither it nor one over it is 0 or infinite in float32.
+    """
+    return 2.0**-126 <= abs(exponent) <= 2.0**126
+
+
 def _check_exponent(exponent: float) -> None:
-    if not exponent or not math.isfinite(exponent):
-        raise ValueError(f"power: expected a finite exponent other than 0, got {exponent}")
+    if not is_exponent(exponent):
+        raise ValueError(
+            f"power: expected a finite exponent other than 0, got {exponent}; its size can be 1e-37 "
+            "to 1e37"
+        )
 
 
 def _raise_to(exponent: float, x: Array) -> tuple[Array, Array]:

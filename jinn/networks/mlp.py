@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jinn.networks.activations import activation_by_name
+from jinn.networks.options import floating_type, layer_widths
 from jinn.networks.randomness import as_key
 
 ConditionShape = tuple[int, ...] | dict[str, tuple[int, ...]] | None
@@ -38,8 +39,8 @@ class MLP(nnx.Module):
         rngs: An int, a JAX key or `flax.nnx.Rngs`.
 
     Raises:
-        ValueError: If a size is out of range, the activation is unknown, or `residual` meets
-            unequal widths.
+        ValueError: If a size is out of range or no integer, a type is not floating, the activation
+            is unknown, or `residual` meets unequal widths.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class MLP(nnx.Module):
         rngs: int | jax.Array | nnx.Rngs,
     ) -> None:
         """See the class."""
-        hidden = (hidden,) if isinstance(hidden, int) else tuple(map(int, hidden))
+        hidden, param_dtype = layer_widths(hidden, "MLP"), floating_type(param_dtype, "MLP")
         if in_size < 0 or out_size < 1 or not hidden or min(hidden) < 1:
             raise ValueError(
                 "MLP: expected in_size >= 0, out_size >= 1 and at least one hidden width >= 1, "

@@ -1,6 +1,5 @@
 """Transformers that shift and scale."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -18,6 +17,7 @@ from jinn.functional.affine import (
     volume_preserving_forward,
     volume_preserving_inverse,
 )
+from jinn.networks.options import is_positive
 
 _CLAMP_LAWS = {"tanh": soft_clamp, "arctan": arctan_clamp}
 
@@ -201,8 +201,8 @@ class VolumePreserving:
 
 
 def _check_clamp(clamp: float, law: str, name: str) -> None:
-    if not 0 < clamp < math.inf:
-        raise ValueError(f"{name} transformer: expected a positive, finite clamp, got {clamp}")
+    if not is_positive(clamp):
+        raise ValueError(f"{name} transformer: expected a positive, finite clamp, got {clamp!r}")
     if law not in _CLAMP_LAWS:
         raise ValueError(
             f"{name} transformer: expected law to be one of {sorted(_CLAMP_LAWS)}, got {law!r}"

@@ -1,7 +1,7 @@
 """Transformers that bend the line."""
 
-import math
 from dataclasses import dataclass
+from numbers import Integral
 
 from jaxtyping import Array, Float
 
@@ -10,6 +10,7 @@ from jinn.functional.spline import (
     rational_quadratic_spline_forward,
     rational_quadratic_spline_inverse,
 )
+from jinn.networks.options import is_positive
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,14 @@ class RationalQuadraticSpline:
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if not 2 <= self.bins < 1 / MIN_BIN:
+        if not isinstance(self.bins, Integral) or not 2 <= self.bins < 1 / MIN_BIN:
             raise ValueError(
-                f"RationalQuadraticSpline: expected 2 <= bins < {1 / MIN_BIN:.0f}, got {self.bins}"
+                f"RationalQuadraticSpline: expected an integer 2 <= bins < "
+                f"{1 / MIN_BIN:.0f}, got {self.bins!r}"
             )
-        if not 0 < self.bound < math.inf:
+        if not is_positive(self.bound):
             raise ValueError(
-                f"RationalQuadraticSpline: expected a positive, finite bound, got {self.bound}"
+                f"RationalQuadraticSpline: expected a positive, finite bound, got {self.bound!r}"
             )
 
     @property
