@@ -66,9 +66,8 @@ class Power(Bijector):
         self.event_shape: tuple[int, ...]
         if not isinstance(exponent, Real) or not is_exponent(exponent):
             raise ValueError(
-                f"Power: expected a finite exponent other than 0, got {exponent!r}; its size can be "
-                "1e-37 to 1e37; "
-                "for the logarithm use Invert(Exp(event_shape))"
+                f"Power: expected a finite exponent other than 0, got {exponent!r}; "
+                "its size can be 1e-37 to 1e37; for the logarithm use Invert(Exp(event_shape))"
             )
         self.exponent = float(exponent)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array
 
 Shape = tuple[int, ...] | dict[str, tuple[int, ...]]
@@ -347,7 +348,7 @@ def check_finite(value: Array, name: str, given: Any) -> None:
     Raises:
         ValueError: If a number is infinite or NaN.
     """
-    if not isinstance(value, jax.core.Tracer) and not bool(jnp.isfinite(value).all()):
+    if not isinstance(value, Tracer) and not bool(jnp.isfinite(value).all()):
         raise ValueError(f"{name}: expected finite numbers, got {given}")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 
 def compiled(function: Callable[..., Any], operands: tuple[Any, ...], *static: Any) -> Any:
@@ -25,7 +26,7 @@ def compiled(function: Callable[..., Any], operands: tuple[Any, ...], *static: A
     """
     leaves = jax.tree.leaves(operands)
     arrays = all(isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves)
-    if not arrays or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    if not arrays or any(isinstance(leaf, Tracer) for leaf in leaves):
         return function(*operands, *static)
     return _run(function, static, operands)
 

@@ -104,8 +104,8 @@ def is_exponent(exponent: float) -> bool:
 def _check_exponent(exponent: float) -> None:
     if not is_exponent(exponent):
         raise ValueError(
-            f"power: expected a finite exponent other than 0, got {exponent}; its size can be 1e-37 "
-            "to 1e37"
+            f"power: expected a finite exponent other than 0, got {exponent}; "
+            "its size can be 1e-37 to 1e37"
         )
 
 

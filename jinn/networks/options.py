@@ -64,4 +64,4 @@ def is_positive(value: Any) -> bool:
     Returns:
         True if it is.
     """
-    return isinstance(value, Real) and 0 < value < math.inf
+    return isinstance(value, Real) and 0 < float(value) < math.inf
