@@ -7,7 +7,7 @@ import pytest
 
 import jinn
 from jinn.bijectors import Affine, Chain, ConditionalAffine, Coupling
-from jinn.distributions import StandardNormal
+from jinn.distributions import StandardNormal, Uniform
 from jinn.flows import Ensemble, real_nvp
 from jinn.inference.members import record_of, train_members
 from jinn.training.memo import remembered
@@ -183,12 +183,16 @@ def test_one_flow_unless_told():
 
 
 def test_ensembles_that_cannot_be_trained():
-    with pytest.raises(ValueError, match="ensemble to be at least 1, got 0"):
+    with pytest.raises(ValueError, match="ensemble to be a whole number of at least 1, got 0"):
         fit_several(ensemble=0)
     coupling = Coupling((2,), mask=(True, False), condition_shape=(3,), hidden=(4,), rngs=0)
     own = jinn.Flow(coupling, StandardNormal((2,)))
     with pytest.raises(ValueError, match="ensemble=2 needs flows with weights of their own"):
         fit_several(flow=own, ensemble=2)
+    based = conditional(0)
+    based.base = Uniform((2,))
+    with pytest.raises(ValueError, match=r"ensemble=2 needs flows .*or its parts were changed"):
+        fit_several(flow=based, ensemble=2)
 
 
 def test_results_are_remembered_for_equal_arguments_only():

@@ -58,6 +58,14 @@ def test_unknown_method():
         fit(method="magic")
 
 
+@pytest.mark.parametrize("size", [0, 2.5, True, "2"])
+def test_sizes_that_no_ensemble_has(size):
+    with pytest.raises(
+        ValueError, match=f"ensemble to be a whole number of at least 1, got {size!r}"
+    ):
+        fit(ensemble=size)
+
+
 def test_data_that_are_no_pair():
     with pytest.raises(ValueError, match=r"expected training data \(x, y\)"):
         fit(X)

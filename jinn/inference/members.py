@@ -1,14 +1,14 @@
 """Training the flows that make a posterior: candidates on trial, then others like the best."""
 
-import operator
 from collections.abc import Callable, Sequence
 from functools import partial
+from numbers import Integral
 
 import jax
 import numpy as np
 
 from jinn.flows.flow import Flow
-from jinn.flows.specification import build_specified
+from jinn.flows.specification import build_specified, is_specified
 from jinn.inference.posterior import TrainingRecord
 from jinn.training.fit import FitResult
 from jinn.training.together import train_together
@@ -41,13 +41,16 @@ def train_members(
     Raises:
         ValueError: If the size is less than 1, or flows cannot be built like a candidate.
     """
-    if operator.index(size) < 1:
-        raise ValueError(f"fit_posterior: expected ensemble to be at least 1, got {size}")
-    if size > 1 and any(flow.specification is None for flow in candidates):
+    if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
+        raise ValueError(
+            f"fit_posterior: expected ensemble to be a whole number of at least 1, got {size!r}"
+        )
+    if size > 1 and not all(map(is_specified, candidates)):
         raise ValueError(
             f"fit_posterior: ensemble={size} needs flows with weights of their own, and the flow "
-            "given cannot be built again, since no named builder of jinn.flows made it; pass "
-            "ensemble=1, or train several and mix them by jinn.flows.Ensemble"
+            "given cannot be built again, since no named builder of jinn.flows made it, or its "
+            "parts were changed since; pass ensemble=1, or train several and mix them by "
+            "jinn.flows.Ensemble"
         )
     trial_key, key = jax.random.split(key)
     flow = candidates[0]
