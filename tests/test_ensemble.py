@@ -140,7 +140,8 @@ def outcome(flow, losses, *, interrupted=False):
         (None, ["second", "other", "other"]),
         (0, ["trial of first"]),
         (1, ["trial of second"]),
-        (2, ["second"]),
+        (2, ["trial of second"]),
+        (3, ["second"]),
         (4, ["second", "other"]),
     ],
 )
@@ -176,6 +177,59 @@ def test_flows_like_the_best_candidate_are_trained(interrupted_in, kept, monkeyp
         assert keys[0] == keys[1] and len(set(map(tuple, keys[1:]))) == 4
     record = record_of(members)
     assert record.skipped_steps == len(kept) and record.interrupted == (interrupted_in is not None)
+
+
+def train_two(train, try_out):
+    candidates = [conditional(0), conditional(1)]
+    return train_members(
+        KEY,
+        candidates,
+        2,
+        lambda key, flow: train(flow is candidates[0]),
+        lambda key, flow: try_out(flow is candidates[0]),
+    )
+
+
+def diverge():
+    raise jinn.TrainingDiverged("not finite", outcome("bad", []))
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_an_interrupt_before_a_validation_returns_the_best_trial(cores, monkeypatch):
+    monkeypatch.setattr("jinn.training.together._free_cores", lambda: cores)
+
+    def trial(is_first):
+        return outcome("first" if is_first else "second", [1.0 if is_first else 2.0])
+
+    untrained = outcome("untrained", [np.nan], interrupted=True)
+    assert train_two(lambda _: untrained, trial)[0].flow == "first"
+    better = outcome("better", [0.5, np.nan], interrupted=True)
+    members = train_two(lambda is_first: better if is_first else untrained, trial)
+    assert [(m.flow, m.interrupted) for m in members] == [("better", True)]
+
+    def press(_):
+        raise KeyboardInterrupt
+
+    assert [(m.flow, m.interrupted) for m in train_two(press, trial)] == [("first", True)]
+    with pytest.raises(KeyboardInterrupt):
+        train_two(press, press)
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_flows_that_diverge_are_left_out(cores, monkeypatch):
+    monkeypatch.setattr("jinn.training.together._free_cores", lambda: cores)
+
+    def first_diverges(is_first):
+        return diverge() if is_first else outcome("other", [1.0])
+
+    with pytest.warns(UserWarning, match=r"1 of 2 trainings diverged.*left out.*: not finite"):
+        members = train_two(first_diverges, lambda is_first: outcome("trial", [2.0 - is_first]))
+    assert [(m.flow, m.interrupted) for m in members] == [("other", False)]
+    with pytest.warns(UserWarning, match="1 of 2 trainings diverged"):
+        members = train_two(lambda is_first: outcome(is_first, [1.0]), first_diverges)
+    assert [m.flow for m in members] == [False, False]  # trained from the second candidate
+    with pytest.raises(jinn.TrainingDiverged):
+        train_two(lambda _: diverge(), lambda _: outcome("trial", [1.0]))
 
 
 def test_one_flow_unless_told():

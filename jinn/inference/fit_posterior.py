@@ -71,11 +71,12 @@ def fit_posterior(
 
     Returns:
         The posterior; its `training` holds the history of each flow, the `member` of the ensemble.
-        After Ctrl-C it is made of the flows that were finished, or of the first one so far.
+        After Ctrl-C it is made of the flows that were finished, or else of the one so far that has
+        the lowest validation loss. Flows whose training diverged are left out, with a warning.
 
     Raises:
         ValueError: If data, flow, method or support do not fit each other; the text says how.
-        TrainingDiverged: If the loss stays without a finite value; see `jinn.fit`.
+        TrainingDiverged: If the loss of every flow stays without a finite value; see `jinn.fit`.
 
     Reference:
         Guided Image Generation with Conditional Invertible Neural Networks (Ardizzone, Luth,
