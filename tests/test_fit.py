@@ -309,6 +309,21 @@ def test_the_loss_is_traced_no_more_often_in_a_longer_training() -> None:
     assert traces(10) == traces(103)
 
 
+def test_a_simulator_is_compiled_once_for_all_trainings() -> None:
+    traces = []
+
+    def counted(key: jax.Array, n: int) -> jax.Array:
+        traces.append(n)
+        return zeros(key, n)
+
+    counts = []
+    for _ in range(2):
+        fit(KEY, COUNTER, counted, steps=3, validation=3, **COUNTING)
+        counts.append(len(traces))
+        traces.clear()
+    assert counts[1] == 2 < counts[0]  # two looks at its shapes, nothing compiled
+
+
 # An optimiser whose state is the very buffers that it was given.
 remember_start = optax.GradientTransformation(lambda params: params, lambda g, s, p=None: (g, s))
 
