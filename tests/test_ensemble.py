@@ -86,6 +86,8 @@ def test_shapes_and_densities_of_samples():
     np.testing.assert_allclose(log_prob, CONDITIONAL.log_prob(x, condition), rtol=1e-5)
     assert CONDITIONAL.sample(KEY, (2, 3), condition[0]).shape == (2, 3, 2)
     assert CONDITIONAL.sample(KEY, (0,), condition).shape == (0, 4, 2)
+    empty, none = CONDITIONAL.sample_and_log_prob(KEY, (5,), jnp.zeros((0, 3)), log_det_key=KEY)
+    assert empty.shape == (5, 0, 2) and none.shape == (5, 0)
     mapped = jax.vmap(lambda key: CONDITIONAL.sample(key, (7,), condition[0]))(
         jax.random.split(KEY, 3)
     )

@@ -167,6 +167,13 @@ def test_files_that_are_none(posterior, tmp_path):
     np.savez(tmp_path / "other.npz", a=np.ones(3))
     with pytest.raises(ValueError, match=r"other.npz: this is no file saved by jinn"):
         jinn.Posterior.load(tmp_path / "other.npz")
+    np.save(tmp_path / "array.npy", np.ones(3))
+    with pytest.raises(ValueError, match=r"array.npy: this is no file saved by jinn"):
+        jinn.Posterior.load(tmp_path / "array.npy")
+    for text in ("[1]", "3", '{"dtypes": {}}', '{"dtypes": [], "content": {}}'):
+        np.savez(tmp_path / "foreign.npz", description=np.array(text))
+        with pytest.raises(ValueError, match=r"foreign.npz: this is no file saved by jinn"):
+            jinn.Posterior.load(tmp_path / "foreign.npz")
     posterior.save(tmp_path / "posterior")
     whole = (tmp_path / "posterior").read_bytes()
     (tmp_path / "torn").write_bytes(whole[: len(whole) // 2])

@@ -1,9 +1,9 @@
 """A trained posterior: a conditional flow with its standardisation, to sample and to evaluate."""
 
-import operator
 import os
 import warnings
 from functools import partial
+from numbers import Integral
 from typing import Any, Literal
 
 import jax
@@ -107,10 +107,15 @@ class Posterior(nnx.Module):
             Samples of shape `(*shape, *batch, *event_shape)`, inside the support.
 
         Raises:
-            ValueError: If y is missing or of a wrong shape.
+            ValueError: If y is missing or of a wrong shape, or the shape is none.
         """
-        shape = tuple(shape) if isinstance(shape, tuple | list) else (operator.index(shape),)
-        return _sample(self, key, shape, self._check(y))
+        sizes = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
+        if not all(isinstance(n, Integral) and not isinstance(n, bool) and n >= 0 for n in sizes):
+            raise ValueError(
+                f"Posterior.sample: expected shape to be a whole number of samples, at least 0, or "
+                f"a tuple of such numbers, got {shape!r}"
+            )
+        return _sample(self, key, tuple(map(int, sizes)), self._check(y))
 
     def log_prob(self, x: Any, y: Any) -> Array:
         """Log-density, `log p(x | y)`, in nats per unit of x; compiled.
@@ -190,12 +195,11 @@ class Posterior(nnx.Module):
         arrays, description = read_archive(path)
         if not isinstance(description, dict) or description.get("kind") != _KIND:
             raise ValueError(f"Posterior.load: {path} holds no posterior of this version of jinn")
-        if flow is None:
-            if description["specification"] is None:
-                raise ValueError(
-                    f"Posterior.load: {path} does not say how its flow was built, since no named "
-                    "builder made it; pass flow= a flow built as the saved one was"
-                )
+        if flow is None and description["specification"] is None:
+            raise ValueError(
+                f"Posterior.load: {path} does not say how its flow was built, since no named "
+                "builder made it; pass flow= a flow built as the saved one was"
+            )
         history = {k: v for k, v in arrays.items() if k.startswith(_HISTORY)}
         record = TrainingRecord(
             {k.removeprefix(_HISTORY): v for k, v in history.items()},
