@@ -147,7 +147,7 @@ def test_observation_is_missing(posterior):
         posterior.sample(KEY, (1,))
 
 
-@pytest.mark.parametrize("shape", [-1, 1e3, (2.5,), (2, -3), True, "3"])
+@pytest.mark.parametrize("shape", [-1, 1e3, (2.5,), (2, -3), "3"])
 def test_shapes_that_no_draw_has(posterior, shape):
     with pytest.raises(ValueError, match=r"Posterior.sample: expected shape to be a whole number"):
         posterior.sample(KEY, shape, jnp.zeros(2))

@@ -1,9 +1,9 @@
 """A trained posterior: a conditional flow with its standardisation, to sample and to evaluate."""
 
+import operator
 import os
 import warnings
 from functools import partial
-from numbers import Integral
 from typing import Any, Literal
 
 import jax
@@ -109,13 +109,17 @@ class Posterior(nnx.Module):
         Raises:
             ValueError: If y is missing or of a wrong shape, or the shape is none.
         """
-        sizes = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
-        if not all(isinstance(n, Integral) and not isinstance(n, bool) and n >= 0 for n in sizes):
+        given = shape if isinstance(shape, tuple | list) else (shape,)
+        try:
+            sizes = tuple(map(operator.index, given))
+        except TypeError:
+            sizes = (-1,)
+        if min(sizes, default=0) < 0:
             raise ValueError(
                 f"Posterior.sample: expected shape to be a whole number of samples, at least 0, or "
                 f"a tuple of such numbers, got {shape!r}"
             )
-        return _sample(self, key, tuple(map(int, sizes)), self._check(y))
+        return _sample(self, key, sizes, self._check(y))
 
     def log_prob(self, x: Any, y: Any) -> Array:
         """Log-density, `log p(x | y)`, in nats per unit of x; compiled.
