@@ -113,9 +113,16 @@ def test_ctrl_c_reaches_trainings_within_trainings():
     assert interrupted and results == [(["stopped"] * 3, True)]
 
 
-@pytest.mark.parametrize("setting", [jax.debug_nans, jax.debug_infs])
-def test_debug_settings_keep_trainings_in_their_thread(setting):
-    with setting(True):
+@pytest.mark.parametrize(
+    "setting",
+    [
+        lambda: jax.debug_nans(True),
+        lambda: jax.debug_infs(True),
+        lambda: jax.threefry_partitionable(False),
+    ],
+)
+def test_numeric_settings_keep_trainings_in_their_thread(setting):
+    with setting():
         assert together._free_cores() == 1
     assert together._free_cores() == 3
 
