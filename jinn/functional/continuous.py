@@ -170,8 +170,8 @@ def continuous_forward(
         return _solve(field, x, prepared, drawn, times, event_ndim, solver, with_log_det)
 
     if solver.stepping == "per_sample":
-        for axis in reversed(range(len(batch))):
-            solve = _over_axis(solve, batch[axis])
+        for size in reversed(batch):
+            solve = over_axis(solve, size, 1)
     state, (success, *counts) = solve(start, inputs, drawn)
     y, *integrals = state
     finite = jnp.isfinite(y).all(tuple(range(len(batch), y.ndim)))
@@ -301,14 +301,23 @@ def _solve(
     return solution.state, (solution.success, solution.steps, solution.evaluations)
 
 
-def _over_axis(solve: Callable[..., Any], size: int) -> Callable[..., Any]:
-    """Map a solve over the first axis of all that has it; what has it with size 1 is not copied."""
+def over_axis(function: Callable[..., Any], size: int, third_axis: int) -> Callable[..., Any]:
+    """Map a function of x, conditions and a third argument over the first axis of the batch.
 
-    def mapped(x: Array, prepared: Any, probes: Probes | None) -> Any:
-        shared = jax.tree.map(lambda leaf: leaf.shape[0] != size, prepared)
-        prepared = jax.tree.map(lambda leaf, s: leaf[0] if s else leaf, prepared, shared)
-        axes = (0, jax.tree.map(lambda s: None if s else 0, shared), 1)
-        return jax.vmap(solve, in_axes=axes)(x, prepared, probes)
+    Args:
+        function: The function.
+        size: Length of that axis. Conditions in which it is 1 are not copied.
+        third_axis: Which axis of the third argument it is.
+
+    Returns:
+        The mapped function.
+    """
+
+    def mapped(x: Array, condition: Any, third: Any) -> Any:
+        shared = jax.tree.map(lambda leaf: leaf.shape[0] != size, condition)
+        condition = jax.tree.map(lambda leaf, s: leaf[0] if s else leaf, condition, shared)
+        axes = (0, jax.tree.map(lambda s: None if s else 0, shared), third_axis)
+        return jax.vmap(function, in_axes=axes)(x, condition, third)
 
     return mapped
 

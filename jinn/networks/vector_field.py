@@ -63,7 +63,7 @@ class VectorField(nnx.Module):
         hidden: Sequence[int] | int = (64, 64),
         condition_shape: ConditionShape = None,
         modulation: Modulation = "concatsquash",
-        frequencies: int = 3,
+        frequencies: int = 1,
         activation: str = "tanh",
         residual: bool = False,
         zero_init_last: bool = True,
@@ -119,24 +119,23 @@ class VectorField(nnx.Module):
         self.condition_kernels = nnx.data(
             {name: uniform((n, of_condition), inputs) for name, n in self.condition_sizes}
         )
-        bias = np.zeros(outputs)
         if zero_init_last and modulation != "film":  # the last layer's shift, see `_modulations`
             last = slice(sum(hidden), sum(hidden) + size)
             self.time_kernel[...] = self.time_kernel[...].at[:, last].set(0.0)
             for kernel in self.condition_kernels.values():
                 kernel[...] = kernel[...].at[:, last].set(0.0)
-        self.bias = nnx.Param(jnp.asarray(bias, param_dtype))
+        self.bias = nnx.Param(jnp.zeros((outputs,), param_dtype))
 
     def __call__(
         self,
-        time: Float[Array, ""],
+        time: Float[Array, "*times"],
         x: Float[Array, "*batch size"],
         condition: Any = None,
     ) -> Float[Array, "*out_batch size"]:
         """Evaluate the field.
 
         Args:
-            time: The time, a scalar.
+            time: The time, a scalar or times that broadcast against x's batch.
             x: Values `(*batch, size)`.
             condition: Conditions with their own batch, broadcastable against x's batch, or None.
 
@@ -179,12 +178,12 @@ class VectorField(nnx.Module):
         return part
 
     def velocity(
-        self, time: Float[Array, ""], x: Float[Array, "*batch size"], prepared: Array | None
+        self, time: Float[Array, "*times"], x: Float[Array, "*batch size"], prepared: Array | None
     ) -> Float[Array, "*out_batch size"]:
         """Evaluate the field with the condition's part at hand.
 
         Args:
-            time: The time, a scalar.
+            time: The time, a scalar or times that broadcast against x's batch.
             x: Values `(*batch, size)`.
             prepared: What `prepare` returned.
 
@@ -254,14 +253,14 @@ class VectorField(nnx.Module):
         They are stored as all shifts, the last layer's after the hidden ones', then all scales in
         the same order.
         """
-        time = self._compute(time.astype(x.dtype))
-        waves = math.pi * time * jnp.arange(1, 1 + self.frequencies, dtype=time.dtype)
-        embedding = jnp.concatenate([time[None], jnp.cos(waves), jnp.sin(waves)])
-        of_time = embedding @ self._cast(self.time_kernel) + self._cast(self.bias)
+        time = self._compute(time.astype(x.dtype))[..., None]
+        waves = _multiply(time, math.pi * jnp.arange(1, 1 + self.frequencies, dtype=time.dtype))
+        embedding = jnp.concatenate([time, jnp.cos(waves), jnp.sin(waves)], -1)
+        of_time = _add(embedding @ self._cast(self.time_kernel), self._cast(self.bias))
         last_scale = None
         if self.modulation == "concatsquash":
-            last_scale = jax.nn.sigmoid(of_time[-self.size :])
-            of_time = of_time[: -self.size]
+            last_scale = jax.nn.sigmoid(of_time[..., -self.size :])
+            of_time = of_time[..., : -self.size]
         joint = of_time if prepared is None else _add(prepared, of_time)
         if self.modulation == "film":
             act = activation_by_name(self.activation)
