@@ -26,7 +26,7 @@ from jinn.networks.vector_field import Modulation, VectorField
 
 
 class Continuous(Bijector):
-    """Flow along a vector field from data at t = 0 to latent at t = 1, `dx/dt = f(t, x; condition)`.
+    """Flow along a vector field, `dx/dt = f(t, x; condition)`, data at t = 0 and latent at t = 1.
 
     `log_det` is the integral of the field's divergence; both directions take a solve. What an
     error estimate allows in a step is kept for every event of a batch, also where all share the

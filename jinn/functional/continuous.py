@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import reduce
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -325,9 +326,7 @@ def over_axis(function: Callable[..., Any], size: int, third_axis: int) -> Calla
 def _finite_entries(inputs: Any, batch_ndim: int) -> Array:
     """Which batch entries are finite in all inputs."""
     marks = [
-        jnp.isfinite(leaf).all(tuple(range(batch_ndim, leaf.ndim))) for leaf in jax.tree.leaves(inputs)
+        jnp.isfinite(leaf).all(tuple(range(batch_ndim, leaf.ndim)))
+        for leaf in jax.tree.leaves(inputs)
     ]
-    joint = marks[0]
-    for mark in marks[1:]:
-        joint &= mark
-    return joint
+    return reduce(jnp.logical_and, marks)

@@ -55,6 +55,9 @@ SOLVERS: dict[str, Callable[[], diffrax.AbstractSolver]] = {
 }
 _WITHOUT_ERROR_ESTIMATE = ("euler", "rk4")
 
+_FIRST_STEPS = 16
+"""An adaptive solve first tries this fraction of the time; diffrax's own guess would be a 100th."""
+
 ADJOINTS: dict[str, Callable[[], diffrax.AbstractAdjoint]] = {
     "backsolve": diffrax.BacksolveAdjoint,
     "direct": diffrax.DirectAdjoint,
@@ -102,7 +105,8 @@ class ODESolver:
         _check_choice("adjoint", self.adjoint, ADJOINTS, diffrax.AbstractAdjoint)
         if self.stepping not in ("joint", "per_sample"):
             raise ValueError(
-                f'ODE solver: expected stepping to be "joint" or "per_sample", got {self.stepping!r}'
+                'ODE solver: expected stepping to be "joint" or "per_sample", got '
+                f"{self.stepping!r}"
             )
         controller = self.controller
         if controller is not None and not isinstance(
@@ -172,7 +176,7 @@ def solve_ode(
     solver = SOLVERS[options.solver]() if isinstance(options.solver, str) else options.solver
     adjoint = ADJOINTS[options.adjoint]() if isinstance(options.adjoint, str) else options.adjoint
     controller, max_steps = options.controller, options.max_steps
-    first_step = None if options.steps is None else (end - start) / options.steps
+    first_step = (end - start) / (options.steps or _FIRST_STEPS)
     if controller is None and options.steps is not None:
         controller, max_steps = diffrax.ConstantStepSize(), options.steps
     elif controller is None:
@@ -191,12 +195,11 @@ def solve_ode(
         throw=False,
     )
     steps = jnp.asarray(solution.stats["num_steps"], jnp.int32)
-    chosen = isinstance(controller, diffrax.AbstractAdaptiveStepSizeController)
     return ODESolution(
         jax.tree.map(lambda leaf: leaf[0], solution.ys),
         solution.result == diffrax.RESULTS.successful,
         steps,
-        _evaluations(solver, steps) + (2 if chosen and first_step is None else 0),
+        _evaluations(solver, steps),
     )
 
 

@@ -27,8 +27,8 @@ class VectorField(nnx.Module):
     - "concatsquash": the same shifts, and `s_l = sigmoid(T'_l e(t) + V'_l c + b'_l)`.
     - "film": `[s_l - 1, m_l] = M_l a(T e(t) + V c + b)`, through one more layer.
 
-    `e(t) = [t, cos(pi k t), sin(pi k t) for k = 1, ..., frequencies]`. The last layer is linear; its
-    scale, with "concatsquash", is one of the time alone. The condition's part is computed at the
+    `e(t) = [t, cos(pi k t), sin(pi k t) for k = 1, ..., frequencies]`. The last layer is linear, and
+    its scale, with "concatsquash", depends on time alone. The condition's part is computed at the
     condition's own batch, for "concat" and "concatsquash" once a solve. With at most two hidden
     layers the divergence is exact for one product more, whatever the number of elements.
 
@@ -85,7 +85,8 @@ class VectorField(nnx.Module):
             )
         if residual and len(set(hidden)) > 1:
             raise ValueError(
-                f"VectorField: residual=True needs hidden layers of equal width, got hidden={hidden}"
+                "VectorField: residual=True needs hidden layers of equal width, got "
+                f"hidden={hidden}"
             )
         activation_by_name(activation)
         self.size, self.hidden, self.modulation = size, hidden, modulation
