@@ -109,7 +109,7 @@ def exact_divergence(
     event_ndim: int = 1,
     squared_jacobian: bool = False,
 ) -> Divergence:
-    """Trace of the Jacobian, `sum_i df_i/dx_i`, by one linearization and forward products.
+    """Trace of the Jacobian, `sum_i df_i/dx_i`, by forward products that share the value.
 
     Args:
         field: From x to an array of the same shape; entries of the batch do not mix.
@@ -122,20 +122,23 @@ def exact_divergence(
     """
     batch, event = _split(x, event_ndim)
     size = math.prod(event)
-    value, push = jax.linearize(field, x)
     wide = jnp.promote_types(x.dtype, jnp.float32)
 
-    def terms(i: Array) -> tuple[Array, Array | None]:
+    def along(i: Array) -> tuple[Array, tuple[Array, Array | None]]:
         direction = jax.nn.one_hot(i, size, dtype=x.dtype).reshape(*[1] * len(batch), *event)
-        column = push(jnp.broadcast_to(direction, x.shape)).reshape(*batch, size)
+        value, column = jax.jvp(field, (x,), (jnp.broadcast_to(direction, x.shape),))
+        column = column.reshape(*batch, size)
         diagonal = jax.lax.dynamic_index_in_dim(column, i, axis=-1, keepdims=False)
         squares = jnp.sum(column**2, -1, dtype=wide) if squared_jacobian else None
-        return diagonal.astype(wide), squares
+        return value, (diagonal.astype(wide), squares)
 
     if size <= _COLUMNS:
-        found = jax.vmap(terms)(jnp.arange(size))
+        # The value does not depend on the mapped direction, and is computed once for all.
+        values, found = jax.vmap(along)(jnp.arange(size))
+        value = values[0]
     else:
-        found = jax.lax.map(terms, jnp.arange(size), batch_size=_COLUMNS)
+        value = field(x)
+        found = jax.lax.map(lambda i: along(i)[1], jnp.arange(size), batch_size=_COLUMNS)
     return Divergence(value, *jax.tree.map(lambda part: jnp.sum(part, 0), found))
 
 
