@@ -36,7 +36,7 @@ class ImageField(nnx.Module):
 def spiral(time: jax.Array, x: jax.Array) -> jax.Array:
     """A field of vectors of length 2 without parameters."""
     turned = jnp.stack([x[..., 1], -x[..., 0]], -1)
-    return (1 + time) * turned + 0.5 * jnp.sin(x)
+    return (1 + time) * turned + 0.5 * jnp.tanh(x)
 
 
 def _continuous(event_shape: tuple[int, ...], dtype: Any, **options: Any) -> Continuous:
@@ -60,7 +60,6 @@ CONTINUOUS_CASES: dict[str, Case] = {
             hidden=(6,),
             modulation="film",
             stepping="per_sample",
-            max_steps=64,
             param_dtype=dtype,
             rngs=0,
         ),
@@ -90,7 +89,6 @@ CONTINUOUS_CASES: dict[str, Case] = {
                 2,
                 hidden=(6, 6, 6),
                 modulation="concat",
-                activation="silu",
                 residual=True,
                 param_dtype=dtype,
                 rngs=0,

@@ -31,7 +31,7 @@ def continuous_flow(
     rtol: float = 1e-5,
     atol: float = 1e-5,
     steps: int | None = None,
-    max_steps: int = 256,
+    max_steps: int = 1024,
     adjoint: Any = "recursive_checkpoint",
     stepping: Literal["joint", "per_sample"] = "joint",
     param_dtype: jax.typing.DTypeLike = jnp.float32,

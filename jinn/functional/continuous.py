@@ -114,8 +114,9 @@ def continuous_forward(
             each of equal size or 1; or None.
         times: When x starts, and when it ends.
         event_ndim: Number of axes of one event.
-        divergence: "exact" (by the field's own rule, or a forward product an element), "hutchinson" or "hutch++"; "auto" is exact up to 32 elements and Hutchinson
-            above. Without a key all are exact.
+        divergence: "exact" (by the field's own rule, or a forward product an element),
+            "hutchinson" or "hutch++"; "auto" is exact up to 32 elements and Hutchinson above.
+            Without a key all are exact.
         probes: Number of random directions of an estimator, drawn once a solve. Hutch++ takes as
             many products with a basis of the field's range at the start, on which it is exact.
         key: A JAX key for the estimators, or None.

@@ -95,7 +95,7 @@ class ODESolver:
     atol: float = 1e-5
     steps: int | None = None
     controller: diffrax.AbstractStepSizeController | None = None
-    max_steps: int = 256
+    max_steps: int = 1024
     adjoint: str | diffrax.AbstractAdjoint = "recursive_checkpoint"
     stepping: Literal["joint", "per_sample"] = "joint"
 

@@ -27,9 +27,9 @@ class VectorField(nnx.Module):
     - "concatsquash": the same shifts, and `s_l = sigmoid(T'_l e(t) + V'_l c + b'_l)`.
     - "film": `[s_l - 1, m_l] = M_l a(T e(t) + V c + b)`, through one more layer.
 
-    `e(t) = [t, cos(pi k t), sin(pi k t) for k = 1, ..., frequencies]`. The last layer is linear, and
-    its scale, with "concatsquash", depends on time alone. The condition's part is computed at the
-    condition's own batch, for "concat" and "concatsquash" once a solve. With at most two hidden
+    `e(t) = [t, cos(pi k t), sin(pi k t) for k = 1, ..., frequencies]`. The last layer is linear,
+    and its scale, with "concatsquash", depends on time alone. The condition's part is computed at
+    the condition's own batch, for "concat" and "concatsquash" once a solve. With at most two hidden
     layers the divergence is exact for one product more, whatever the number of elements.
 
     Args:
