@@ -151,7 +151,7 @@ def continuous_forward(
         raise ValueError("continuous: regularization needs with_log_det=True")
     batch, event = x.shape[: x.ndim - event_ndim], x.shape[x.ndim - event_ndim :]
     estimator = choose_estimator(divergence, math.prod(event), key)
-    field = _Field(vector_field, regularization, estimator == "exact")
+    field = _Field(vector_field, regularization)
     prepared = field.prepare(condition)
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     field.check(wide, prepared)
@@ -218,9 +218,9 @@ def continuous_inverse(
 class _Field:
     """A vector field of either kind, with the condition's part apart."""
 
-    def __init__(self, field: VectorField, regularization: bool, exact: bool) -> None:
+    def __init__(self, field: VectorField, regularization: bool) -> None:
         self.structured = field if isinstance(field, StructuredField) else None
-        self.function, self.regularization, self.exact = field, regularization, exact
+        self.function, self.regularization = field, regularization
 
     def prepare(self, condition: Any) -> Any:
         return condition if self.structured is None else self.structured.prepare(condition)

@@ -76,12 +76,12 @@ class ODESolver:
         atol: Absolute tolerance of each step.
         steps: Number of equal steps, without control of the error; None adapts the steps.
         controller: A diffrax step-size controller in place of the PID controller with the
-            tolerances, or None. One that needs a first step takes it from `steps`.
+            tolerances, or None. It starts with a step of 1 / `steps` of the time, or a 16th.
         max_steps: Most steps, rejected ones too, before the solve is given up.
         adjoint: How gradients are taken. "recursive_checkpoint": of the numerical solution, by
             reverse mode. "backsolve": by an equation solved backwards in time, in constant memory
             and only as exact as that solve. "direct": of the numerical solution by either mode,
-            slower. Or any diffrax adjoint.
+            with memory for `max_steps` steps, which should be few. Or any diffrax adjoint.
         stepping: "joint": all batch entries take the same steps, which the one with the largest
             error rules. "per_sample": each takes its own, by `jax.vmap`: an entry that cannot be
             solved then spoils no other, at several times the cost.

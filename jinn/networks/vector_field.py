@@ -129,7 +129,7 @@ class VectorField(nnx.Module):
 
     def __call__(
         self,
-        time: Float[Array, "*times"],
+        time: jax.typing.ArrayLike,
         x: Float[Array, "*batch size"],
         condition: Any = None,
     ) -> Float[Array, "*out_batch size"]:
@@ -216,13 +216,15 @@ class VectorField(nnx.Module):
         first, last = self._cast(self.kernels[0]), self._cast(self.last_kernel)
         first = first if last_scale is None else first * last_scale[:, None]
         around = first.T @ last  # (first hidden, last hidden), summed over the event's elements
-        if len(slopes) == 1:
-            return value, slopes[0] @ jnp.diagonal(around)
-        middle = self._cast(self.kernels[1]) * around
-        divergence = jnp.sum((slopes[0] @ middle) * slopes[1], -1)
-        if self.residual:
-            divergence = divergence + slopes[0] @ jnp.diagonal(around)
-        return value, divergence
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        terms = []
+        if len(slopes) == 1 or self.residual:  # what passes the first hidden layer alone
+            diagonal = jnp.broadcast_to(jnp.diagonal(around), slopes[0].shape)
+            terms.append(jnp.sum(slopes[0] * diagonal, -1, dtype=wide))
+        if len(slopes) == 2:
+            middle = self._cast(self.kernels[1]) * around
+            terms.append(jnp.sum((slopes[0] @ middle) * slopes[1], -1, dtype=wide))
+        return value, sum(terms[1:], terms[0])
 
     def _evaluate(
         self, time: Array, x: Array, prepared: Array | None, *, slopes: bool
@@ -254,9 +256,10 @@ class VectorField(nnx.Module):
         They are stored as all shifts, the last layer's after the hidden ones', then all scales in
         the same order.
         """
-        time = self._compute(time.astype(x.dtype))[..., None]
+        time = time.astype(x.dtype)[..., None]
         waves = _multiply(time, math.pi * jnp.arange(1, 1 + self.frequencies, dtype=time.dtype))
         embedding = jnp.concatenate([time, jnp.cos(waves), jnp.sin(waves)], -1)
+        embedding = self._compute(embedding)
         of_time = _add(embedding @ self._cast(self.time_kernel), self._cast(self.bias))
         last_scale = None
         if self.modulation == "concatsquash":
