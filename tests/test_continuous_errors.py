@@ -76,7 +76,7 @@ def test_bijector_and_flow():
         Continuous({"a": (2,)}, rngs=0)
     with raises("continuous_flow: expected event_dim >= 1 and condition_dim >= 0, got 0 and 0"):
         continuous_flow(0, rngs=0)
-    with raises("with_solver: the flow has no Continuous bijector"):
+    with raises("with_solver: Flow has no Continuous bijector"):
         with_solver(real_nvp(2, depth=1, hidden=(4,), rngs=0), steps=8)
     with raises("expected solver to be one of"):
         with_solver(continuous_flow(2, hidden=(4,), rngs=0), solver="best")

@@ -88,7 +88,8 @@ def test_an_embedding_is_trained():
     flow = Flow(EmbedCondition(field, network, (1,)), StandardNormal((2,)))
     batch = (X[:64], X[:64, :1])
     gradient = jax.jit(jax.grad(lambda flow: flow_matching()(flow, batch, KEY)[0]))(flow)
-    assert all(np.any(leaf) for leaf in jax.tree.leaves(gradient.bijector.network))
+    leaves = jax.tree.leaves(gradient.bijector.network)
+    assert all(np.any(leaf) for leaf in leaves if leaf.size)
 
 
 def test_optimal_transport_is_the_best_assignment():
@@ -148,7 +149,7 @@ def test_flow_matching_learns_a_density(posterior):
     x, c = simulate(jax.random.key(1), 2000)
     entropy = math.log(2 * math.pi * 0.25) + 1
     assert abs(-posterior.log_prob(x, c).mean() - entropy) < 0.1
-    posterior.flow = with_solver(posterior.flow, solver="rk4", steps=8)
+    posterior = with_solver(posterior, solver="rk4", steps=8)
     samples = posterior.sample(jax.random.key(2), (2000,), jnp.array([1.0]))
     np.testing.assert_allclose(samples.mean(0), [1.0, -1.0], atol=0.1)
     np.testing.assert_allclose(samples.std(0), [0.5, 0.5], atol=0.1)
@@ -156,6 +157,7 @@ def test_flow_matching_learns_a_density(posterior):
 
 
 def test_a_continuous_posterior_is_saved_and_loaded(posterior, tmp_path):
+    posterior = with_solver(posterior, solver="rk4", steps=4)
     posterior.save(tmp_path / "posterior")
     loaded = jinn.Posterior.load(tmp_path / "posterior")
     x, c = simulate(jax.random.key(1), 5)

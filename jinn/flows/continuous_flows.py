@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,8 @@ from jinn.distributions.standard_normal import StandardNormal
 from jinn.flows.flow import Flow
 from jinn.flows.specification import specified
 from jinn.networks.vector_field import Modulation
+
+Module = TypeVar("Module")
 
 
 @specified
@@ -108,39 +110,54 @@ def continuous_flow(
     return Flow(bijector, StandardNormal((event_dim,)))
 
 
-def with_solver(flow: Flow, **solver: Any) -> Flow:
-    """Give a flow's continuous bijectors another way to solve, and leave the weights.
+def with_solver(module: Module, **solver: Any) -> Module:
+    """Give the continuous bijectors of a flow another way to solve, and leave the weights.
 
     Args:
-        flow: A flow with `Continuous` bijectors, also inside of others.
+        module: A flow, a bijector, a posterior or any pytree that holds `Continuous` bijectors.
         **solver: Options of `jinn.functional.ODESolver` to change, such as
             `solver="rk4", steps=8`.
 
     Returns:
-        A flow with the same weights; the one given is not changed.
+        The same with the same weights; the one given is not changed.
 
     Raises:
-        ValueError: If the flow has no continuous bijector, or an option is unknown or out of range.
+        ValueError: If there is no continuous bijector, or an option is unknown or out of range.
     """
     found = []
 
     def change(node: Any) -> Any:
-        if not isinstance(node, Continuous):
-            return node
-        found.append(node)
-        return node.with_solver(**solver)
+        if isinstance(node, Continuous):
+            found.append(node)
+            return node.with_solver(**solver)
+        if isinstance(node, Flow):
+            bijector = jax.tree.map(change, node.bijector, is_leaf=_is_continuous)
+            new = nnx.clone(node)
+            new.bijector = bijector
+            new.specification = _respecified(node.specification, solver)
+            return new
+        return node
 
-    new = jax.tree.map(change, flow, is_leaf=lambda node: isinstance(node, Continuous))
+    new = jax.tree.map(change, module, is_leaf=lambda n: _is_continuous(n) or isinstance(n, Flow))
     if not found:
         raise ValueError(
-            "with_solver: the flow has no Continuous bijector; build one by jinn.flows."
-            "continuous_flow"
+            f"with_solver: {type(module).__name__} has no Continuous bijector; "
+            "jinn.flows.continuous_flow builds a flow with one"
         )
-    parts = None if flow.specification is None else json.loads(flow.specification)
-    if parts is not None and parts["builder"] == continuous_flow.__name__:
-        parts["arguments"] |= solver
-        try:
-            new.specification = json.dumps(parts)
-        except TypeError:  # a solver given as an object
-            new.specification = None
     return new
+
+
+def _is_continuous(node: Any) -> bool:
+    return isinstance(node, Continuous)
+
+
+def _respecified(specification: str | None, solver: dict[str, Any]) -> str | None:
+    """A flow's specification with another solver, None where it cannot be written."""
+    parts = None if specification is None else json.loads(specification)
+    if parts is None or parts["builder"] != continuous_flow.__name__:
+        return specification
+    parts["arguments"] |= solver
+    try:
+        return json.dumps(parts)
+    except TypeError:  # a solver given as an object
+        return None

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import reduce
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -212,15 +212,16 @@ def continuous_inverse(
         ValueError: If an option is unknown or out of range, or the vector field returns another
             shape.
     """
-    return continuous_forward(y, vector_field, condition, times=times[::-1], **options)
+    return continuous_forward(y, vector_field, condition, times=(times[1], times[0]), **options)
 
 
 class _Field:
     """A vector field of either kind, with the condition's part apart."""
 
-    def __init__(self, field: VectorField, regularization: bool) -> None:
+    def __init__(self, field: Any, regularization: bool) -> None:
         self.structured = field if isinstance(field, StructuredField) else None
-        self.function, self.regularization = field, regularization
+        self.function = cast(Callable[..., Any], field)
+        self.regularization = regularization
 
     def prepare(self, condition: Any) -> Any:
         return condition if self.structured is None else self.structured.prepare(condition)

@@ -182,7 +182,7 @@ def solve_ode(
     elif controller is None:
         controller = diffrax.PIDController(options.rtol, options.atol, norm=norm)
     solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(lambda t, s, args: field(t, s, *args)),
+        diffrax.ODETerm(lambda t, s, args: field(jnp.asarray(t), s, *args)),
         solver,
         start,
         end,

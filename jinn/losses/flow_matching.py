@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -92,11 +92,12 @@ class _FlowMatching:
                 f"jinn.flows.continuous_flow gives, got {len(places)} among "
                 f"{[type(member).__name__ for member, _ in members]}"
             )
-        before, (continuous, field_condition), after = (
+        before, (member, field_condition), after = (
             members[: places[0]],
             members[places[0]],
             members[places[0] + 1 :],
         )
+        continuous = cast(Continuous, member)
         time_key, base_key = jax.random.split(jax.random.key(0) if key is None else key)
         for member, c in before:
             x = member.forward(x, c)
