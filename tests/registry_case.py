@@ -1,7 +1,7 @@
 """A case of the registry: a bijector with data for it."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ REAL = (-float("inf"), float("inf"))
 class Case:
     """A bijector of class `kind`, and data for it; `make(dtype)` has parameters of that type.
 
-    `domain` and `codomain` are those of `check_bijector`, `solver_tolerances` are by type.
+    `domain`, `codomain` and `solver_tolerance` (by type) are those of `check_bijector`.
     """
 
     kind: type[Bijector]
@@ -24,7 +24,7 @@ class Case:
     x_range: tuple[Any, Any] | None = None
     domain: tuple[Any, Any] | None = REAL
     codomain: tuple[Any, Any] | None = REAL
-    solver_tolerances: Mapping[str, float] = field(default_factory=dict)
+    solver_tolerance: Callable[[Any], float] = lambda dtype: 0.0
 
     def data(self, dtype: Any) -> tuple[Bijector, Any, Any]:
         """The bijector, eight events and eight conditions: normal, or uniform in `x_range`."""

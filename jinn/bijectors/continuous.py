@@ -219,7 +219,7 @@ class Continuous(Bijector):
         )
         name = "Continuous.inverse" if inverse else "Continuous.forward"
         warn_of_failures(name, info.converged, self.solver)
-        return y, log_det, SolverInfo(info.steps, info.evaluations, info.converged)
+        return y, log_det, SolverInfo(*info[:3])
 
     def _aligned(self, condition: Any, batch_ndim: int) -> Any:
         """The condition with as many batch axes as the events, new ones in front of size 1."""

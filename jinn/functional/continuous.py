@@ -19,6 +19,7 @@ from jinn.functional.divergence import (
     squared_norm,
 )
 from jinn.functional.ode import ODESolver, solve_ode, warn_of_failures
+from jinn.functional.solver import nan_unless
 
 VectorField = Callable[..., Any]
 """From a time (a scalar) and values `(*batch, *event)` to their derivative, of the same shape; with
@@ -73,16 +74,16 @@ class ContinuousInfo(NamedTuple):
     """How the solves of a batch went, an array of the batch's shape each.
 
     Attributes:
+        steps: Number of steps taken, rejected ones too.
+        evaluations: Number of evaluations of the vector field, with or without its divergence.
         converged: Whether the end was reached with finite values.
-        steps: Steps taken, rejected ones too.
-        evaluations: Evaluations of the vector field, of which some are the divergence's too.
         kinetic: The integral of the squared speed along the way, or None.
         squared_jacobian: The integral of the Jacobian's squared Frobenius norm, or None.
     """
 
-    converged: Array
     steps: Array
     evaluations: Array
+    converged: Array
     kinetic: Array | None = None
     squared_jacobian: Array | None = None
 
@@ -180,12 +181,12 @@ def continuous_forward(
     if with_log_det:
         converged &= jnp.isfinite(integrals[0])
     warn_of_failures("continuous", converged, solver)
-    y = jnp.where(converged.reshape(*batch, *[1] * event_ndim), y, jnp.nan).astype(x.dtype)
-    log_det = jnp.where(converged, integrals[0], jnp.nan) if with_log_det else None
+    y = nan_unless(converged, y).astype(x.dtype)
+    log_det = nan_unless(converged, integrals[0]) if with_log_det else None
     if not with_info:
         return y, log_det
     steps, evaluations = (jnp.broadcast_to(count, batch) for count in counts)
-    return y, log_det, ContinuousInfo(converged, steps, evaluations, *integrals[1:])
+    return y, log_det, ContinuousInfo(steps, evaluations, converged, *integrals[1:])
 
 
 def continuous_inverse(
