@@ -148,14 +148,14 @@ class VectorField(nnx.Module):
         """
         return self.velocity(jnp.asarray(time), x, self.prepare(condition))
 
-    def prepare(self, condition: Any) -> Array | None:
+    def prepare(self, condition: Any) -> tuple[Array, ...] | None:
         """The condition's part of scales and shifts, at the condition's own batch.
 
         Args:
             condition: Conditions with their batch axes, or None.
 
         Returns:
-            An array with the same batch axes, or None.
+            Arrays with the same batch axes, or None.
 
         Raises:
             ValueError: If the condition is missing, unexpected or of other entries.
@@ -176,10 +176,16 @@ class VectorField(nnx.Module):
             value = value.reshape(*value.shape[: value.ndim - rank], n)
             product = value @ self._cast(self.condition_kernels[name])
             part = product if part is None else _add(part, product)
-        return part
+        if part is None:
+            return None
+        # Apart from the start, since the gradient of a split pads and adds in each evaluation.
+        return (part,) if self.modulation == "film" else tuple(self._split(part))
 
     def velocity(
-        self, time: Float[Array, "*times"], x: Float[Array, "*batch size"], prepared: Array | None
+        self,
+        time: Float[Array, "*times"],
+        x: Float[Array, "*batch size"],
+        prepared: tuple[Array, ...] | None,
     ) -> Float[Array, "*out_batch size"]:
         """Evaluate the field with the condition's part at hand.
 
@@ -194,7 +200,10 @@ class VectorField(nnx.Module):
         return self._evaluate(time, x, prepared, slopes=False)[0]
 
     def velocity_and_divergence(
-        self, time: Float[Array, ""], x: Float[Array, "*batch size"], prepared: Array | None
+        self,
+        time: Float[Array, ""],
+        x: Float[Array, "*batch size"],
+        prepared: tuple[Array, ...] | None,
     ) -> tuple[Float[Array, "*out_batch size"], Float[Array, "*out_batch"]] | None:
         """Evaluate the field with its exact divergence, by one product for two hidden layers.
 
@@ -227,7 +236,7 @@ class VectorField(nnx.Module):
         return value, sum(terms[1:], terms[0])
 
     def _evaluate(
-        self, time: Array, x: Array, prepared: Array | None, *, slopes: bool
+        self, time: Array, x: Array, prepared: tuple[Array, ...] | None, *, slopes: bool
     ) -> tuple[Array, list[Array], Array | None]:
         """The field, the slopes of the hidden layers if they are wanted, and the last scale."""
         act = activation_by_name(self.activation)
@@ -249,13 +258,9 @@ class VectorField(nnx.Module):
         return _add(out, last_shift), found, last_scale
 
     def _modulations(
-        self, time: Array, x: Array, prepared: Array | None
+        self, time: Array, x: Array, prepared: tuple[Array, ...] | None
     ) -> tuple[list[Array] | None, list[Array], Array | None, Array]:
-        """Scales and shifts of the hidden layers and of the last one.
-
-        They are stored as all shifts, the last layer's after the hidden ones', then all scales in
-        the same order.
-        """
+        """Scales and shifts of the hidden layers, then scale and shift of the last one."""
         time = time.astype(x.dtype)[..., None]
         waves = _multiply(time, math.pi * jnp.arange(1, 1 + self.frequencies, dtype=time.dtype))
         embedding = jnp.concatenate([time, jnp.cos(waves), jnp.sin(waves)], -1)
@@ -265,20 +270,24 @@ class VectorField(nnx.Module):
         if self.modulation == "concatsquash":
             last_scale = jax.nn.sigmoid(of_time[..., -self.size :])
             of_time = of_time[..., : -self.size]
-        joint = of_time if prepared is None else _add(prepared, of_time)
         if self.modulation == "film":
+            joint = of_time if prepared is None else _add(prepared[0], of_time)
             act = activation_by_name(self.activation)
-            joint = act(joint) @ self._cast(self.film_kernel)
-        widths = self.hidden if self.modulation == "film" else (*self.hidden, self.size)
-        ends = np.cumsum((*widths, *self.hidden))[:-1]
-        if self.modulation == "concat":
-            ends = ends[: len(widths) - 1]
-        parts = jnp.split(joint, ends, axis=-1)
-        shifts, raw = parts[: len(self.hidden)], parts[len(widths) :]
-        if self.modulation == "film":
+            parts = self._split(act(joint) @ self._cast(self.film_kernel))
+            shifts, raw = parts[: len(self.hidden)], parts[len(self.hidden) :]
             return [1 + part for part in raw], shifts, None, self._cast(self.last_bias)
-        scales = [jax.nn.sigmoid(part) for part in raw] if raw else None
-        return scales, shifts, last_scale, parts[len(self.hidden)]
+        parts = self._split(of_time)
+        if prepared is not None:
+            parts = [_add(a, b) for a, b in zip(prepared, parts, strict=True)]
+        *shifts, last_shift = parts[: len(self.hidden) + 1]
+        scales = [jax.nn.sigmoid(part) for part in parts[len(self.hidden) + 1 :]]
+        return scales or None, shifts, last_scale, last_shift
+
+    def _split(self, joint: Array) -> list[Array]:
+        """Shifts of the hidden layers and, but for "film", of the last one; then scales."""
+        shifts = self.hidden if self.modulation == "film" else (*self.hidden, self.size)
+        widths = shifts if self.modulation == "concat" else (*shifts, *self.hidden)
+        return jnp.split(joint, np.cumsum(widths)[:-1], axis=-1)
 
     def _compute(self, value: Array) -> Array:
         return value if self.dtype is None else value.astype(self.dtype)
