@@ -1,5 +1,7 @@
 """Flows: densities made of a bijector and a base, and the field's named architectures."""
 
+from jinn.flows.continuous_flows import continuous_flow as continuous_flow
+from jinn.flows.continuous_flows import with_solver as with_solver
 from jinn.flows.coupling_flows import gin as gin
 from jinn.flows.coupling_flows import neural_spline_flow as neural_spline_flow
 from jinn.flows.coupling_flows import nice as nice

@@ -14,12 +14,17 @@ from jinn.functional.affine import arctan_clamp as arctan_clamp
 from jinn.functional.affine import soft_clamp as soft_clamp
 from jinn.functional.affine import volume_preserving_forward as volume_preserving_forward
 from jinn.functional.affine import volume_preserving_inverse as volume_preserving_inverse
+from jinn.functional.continuous import ContinuousInfo as ContinuousInfo
+from jinn.functional.continuous import StructuredField as StructuredField
+from jinn.functional.continuous import continuous_forward as continuous_forward
+from jinn.functional.continuous import continuous_inverse as continuous_inverse
 from jinn.functional.coupling import Transformer as Transformer
 from jinn.functional.coupling import coupling_forward as coupling_forward
 from jinn.functional.coupling import coupling_inverse as coupling_inverse
 from jinn.functional.coupling import coupling_sizes as coupling_sizes
 from jinn.functional.coupling import two_sided_coupling_forward as two_sided_coupling_forward
 from jinn.functional.coupling import two_sided_coupling_inverse as two_sided_coupling_inverse
+from jinn.functional.divergence import exact_divergence as exact_divergence
 from jinn.functional.elementwise import logit_forward as logit_forward
 from jinn.functional.elementwise import logit_inverse as logit_inverse
 from jinn.functional.elementwise import sigmoid_forward as sigmoid_forward
@@ -36,6 +41,8 @@ from jinn.functional.linear import skew_exponential as skew_exponential
 from jinn.functional.normalization import actnorm_forward as actnorm_forward
 from jinn.functional.normalization import actnorm_inverse as actnorm_inverse
 from jinn.functional.normalization import actnorm_statistics as actnorm_statistics
+from jinn.functional.ode import RK4 as RK4
+from jinn.functional.ode import ODESolver as ODESolver
 from jinn.functional.permutation import permutation_forward as permutation_forward
 from jinn.functional.permutation import permutation_inverse as permutation_inverse
 from jinn.functional.powers import exp_forward as exp_forward

@@ -3,3 +3,4 @@
 from jinn.networks.mlp import MLP as MLP
 from jinn.networks.randomness import as_key as as_key
 from jinn.networks.separate import SeparateNetworks as SeparateNetworks
+from jinn.networks.vector_field import VectorField as VectorField
