@@ -8,6 +8,8 @@
 - Events keep their floating type; parameters are cast to it where they are used.
 - Conditions are explicit arguments with a batch of their own, which is never copied up.
 - A `key` is used by stochastic log-determinants only.
+- Solvers (fixed points, differential equations) report how they went, one `SolverInfo` a solve, and
+  give NaN for entries that did not converge.
 """
 
 import abc
@@ -20,49 +22,25 @@ from flax import nnx
 from jaxtyping import Array
 
 from jinn.bijectors.shapes import (
-    Event,
     Shape,
     as_event,
     batch_shape,
-    batched,
     broadcast_event,
+    check_condition,
     event_dtype,
     freeze_shape,
 )
+from jinn.functional.solver import SolverInfo
+from jinn.networks.buffer import Buffer as Buffer
+from jinn.networks.buffer import constant as constant
+from jinn.networks.buffer import read as read
 
+Info = SolverInfo | tuple[SolverInfo, ...]
 FastDirection = Literal["both", "forward", "inverse", "neither"]
-
-
-class Buffer(nnx.Variable):
-    """A constant of a module that no optimiser may change; read it with `constant`."""
 
 
 class InitializedFlag(Buffer):
     """1.0 once data-dependent initialisation was done, 0.0 before."""
-
-
-def constant(buffer: nnx.Variable) -> Array:
-    """Read a buffer so that no gradient reaches it, `stop_gradient(value)`.
-
-    Args:
-        buffer: The variable to read.
-
-    Returns:
-        Its array.
-    """
-    return jax.lax.stop_gradient(buffer[...])
-
-
-def read(variable: nnx.Variable) -> Array:
-    """Read a parameter, or a buffer as `constant` does, for what may be either.
-
-    Args:
-        variable: The variable to read.
-
-    Returns:
-        Its array.
-    """
-    return constant(variable) if isinstance(variable, Buffer) else variable[...]
 
 
 class Bijector(nnx.Module, abc.ABC):
@@ -130,6 +108,22 @@ class Bijector(nnx.Module, abc.ABC):
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Any, Array | None]:
         """Map checked events from latent to data; arguments and results as in `_forward`."""
+
+    def _forward_with_info(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None, Info]:
+        """As `_forward`, with what its solves report; without any, an empty tuple.
+
+        A bijector that solves overrides it to return its `SolverInfo`, and its `_forward` is the
+        first two results; `jinn.functional.solver.nan_unless` marks entries that did not converge.
+        """
+        return *self._forward(x, condition, key=key, with_log_det=with_log_det), ()
+
+    def _inverse_with_info(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None, Info]:
+        """As `_inverse`, with what its solves report; see `_forward_with_info`."""
+        return *self._inverse(y, condition, key=key, with_log_det=with_log_det), ()
 
     def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple["Bijector", Any]:
         """Return a copy set from data, and the data mapped by it; see `initialize`."""
@@ -234,6 +228,50 @@ class Bijector(nnx.Module, abc.ABC):
         """
         return self.forward_and_log_det(x, condition, key=key)[1]
 
+    @final
+    def forward_with_info(
+        self, x: Any, condition: Any = None, *, key: jax.Array | None = None
+    ) -> tuple[Any, Array, Info]:
+        """Map data to latent, with log|det df/dx| and how the solves on the way went.
+
+        Args:
+            x: Events `(*batch, *event_shape)`.
+            condition: Conditions `(*condition_batch, *condition_shape)`, or None.
+            key: A JAX key for a stochastic log-determinant; None is deterministic.
+
+        Returns:
+            Latent events and the log-determinant, both NaN in entries that did not converge, and
+            the `SolverInfo` of the bijector, or in containers a tuple of those of all members that
+            solve, in the order in which they ran; empty if none does.
+
+        Raises:
+            ValueError: If a shape is wrong, or a condition is missing or unexpected.
+        """
+        x, condition = self._check(x, condition, self.event_shape, "x")
+        y, log_det, info = self._forward_with_info(x, condition, key=key, with_log_det=True)
+        return y, cast(Array, log_det), info
+
+    @final
+    def inverse_with_info(
+        self, y: Any, condition: Any = None, *, key: jax.Array | None = None
+    ) -> tuple[Any, Array, Info]:
+        """Map latent to data, with the log-determinant and how the solves on the way went.
+
+        Args:
+            y: Events `(*batch, *event_shape_out)`.
+            condition: Conditions `(*condition_batch, *condition_shape)`, or None.
+            key: A JAX key for a stochastic log-determinant; None is deterministic.
+
+        Returns:
+            Data events, the log-determinant and the report, as in `forward_with_info`.
+
+        Raises:
+            ValueError: If a shape is wrong, or a condition is missing or unexpected.
+        """
+        y, condition = self._check(y, condition, self.event_shape_out, "y")
+        x, log_det, info = self._inverse_with_info(y, condition, key=key, with_log_det=True)
+        return x, cast(Array, log_det), info
+
     def _check(self, x: Any, condition: Any, event_shape: Shape, argument: str) -> tuple[Any, Any]:
         """Check and convert the arguments of a call, and broadcast x to the call's batch."""
         name = type(self).__name__
@@ -251,37 +289,6 @@ class Bijector(nnx.Module, abc.ABC):
         return broadcast_event(x, event_shape, batch), condition
 
 
-def check_condition(
-    condition: Any, shape: Shape | None, name: str, dtype: jax.typing.DTypeLike | None
-) -> Event | None:
-    """Check a condition against its declared shape and convert it.
-
-    Args:
-        condition: An array, a dict of arrays, or None.
-        shape: The declared shape of one condition, or None where none is taken.
-        name: What to call the thing in an error.
-        dtype: The floating type to widen narrower ones to, or None.
-
-    Returns:
-        The condition as arrays, or None.
-
-    Raises:
-        ValueError: If a condition is missing, unexpected or of a wrong shape.
-    """
-    if shape is None:
-        if condition is not None:
-            raise ValueError(
-                f"{name}: got a condition, but takes none (condition_shape is None); "
-                "call it without, or build it with a condition_shape"
-            )
-        return None
-    if condition is None:
-        raise ValueError(
-            f"{name}: the condition is missing; expected one of shape {batched(shape)}"
-        )
-    return as_event(condition, shape, f"{name}: condition", dtype)
-
-
 def member_condition(member: Bijector, condition: Any) -> Any:
     """Hand a container's condition to a member: None where the member takes none.
 
@@ -293,6 +300,18 @@ def member_condition(member: Bijector, condition: Any) -> Any:
         The condition or None.
     """
     return None if member.condition_shape is None else condition
+
+
+def as_tuple(info: Info) -> tuple[SolverInfo, ...]:
+    """What the solves of a bijector reported, one entry a solve.
+
+    Args:
+        info: A `SolverInfo` or a tuple of them.
+
+    Returns:
+        A tuple.
+    """
+    return (info,) if isinstance(info, SolverInfo) else info
 
 
 def joint_condition_shape(members: tuple[Bijector, ...], name: str) -> Shape | None:

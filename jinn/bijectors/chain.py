@@ -11,6 +11,8 @@ from jaxtyping import Array
 from jinn.bijectors.base import (
     Bijector,
     FastDirection,
+    Info,
+    as_tuple,
     joint_condition_shape,
     member_condition,
     opposite,
@@ -82,25 +84,37 @@ class Chain(Bijector):
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Any, Array | None]:
-        total = None
-        for member, member_key in zip(self.bijectors, _keys(key, len(self)), strict=True):
-            c = member_condition(member, condition)
-            x, log_det = member._forward(x, c, key=member_key, with_log_det=with_log_det)
-            if with_log_det:
-                total = log_det if total is None else total + cast(Array, log_det)
-        return x, total
+        return self._run(x, condition, key, with_log_det, inverse=False)[:2]
 
     def _inverse(
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Any, Array | None]:
-        total = None
-        members = zip(self.bijectors, _keys(key, len(self)), strict=True)
-        for member, member_key in reversed(list(members)):
+        return self._run(y, condition, key, with_log_det, inverse=True)[:2]
+
+    def _forward_with_info(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None, Info]:
+        return self._run(x, condition, key, with_log_det, inverse=False)
+
+    def _inverse_with_info(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None, Info]:
+        return self._run(y, condition, key, with_log_det, inverse=True)
+
+    def _run(
+        self, x: Any, condition: Any, key: jax.Array | None, with_log_det: bool, inverse: bool
+    ) -> tuple[Any, Array | None, Info]:
+        """Apply the members in turn and collect what their solves report."""
+        total, infos = None, []
+        members = list(zip(self.bijectors, _keys(key, len(self)), strict=True))
+        for member, member_key in members[::-1] if inverse else members:
+            run = member._inverse_with_info if inverse else member._forward_with_info
             c = member_condition(member, condition)
-            y, log_det = member._inverse(y, c, key=member_key, with_log_det=with_log_det)
+            x, log_det, info = run(x, c, key=member_key, with_log_det=with_log_det)
+            infos += as_tuple(info)
             if with_log_det:
                 total = log_det if total is None else total + cast(Array, log_det)
-        return y, total
+        return x, total, tuple(infos)
 
     def _parts(self, name: str) -> list[tuple[str, Bijector]]:
         return [part for i, b in enumerate(self) for part in b._parts(f"{name}[{i}]")]
@@ -147,6 +161,16 @@ class Invert(Bijector):
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Any, Array | None]:
         return self.bijector._forward(y, condition, key=key, with_log_det=with_log_det)
+
+    def _forward_with_info(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None, Info]:
+        return self.bijector._inverse_with_info(x, condition, key=key, with_log_det=with_log_det)
+
+    def _inverse_with_info(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None, Info]:
+        return self.bijector._forward_with_info(y, condition, key=key, with_log_det=with_log_det)
 
     def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple[Bijector, Any]:
         new, x = self.bijector._initialize(x, condition, invert=not invert)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.base import Bijector
+from jinn.bijectors.base import Bijector, Info
 from jinn.bijectors.conditioners import network_attribute
 from jinn.bijectors.shapes import (
     Shape,
@@ -187,6 +187,18 @@ class EmbedCondition(Bijector):
     ) -> tuple[Any, Array | None]:
         c = self._embed(condition)
         return self.bijector._inverse(y, c, key=key, with_log_det=with_log_det)
+
+    def _forward_with_info(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None, Info]:
+        c = self._embed(condition)
+        return self.bijector._forward_with_info(x, c, key=key, with_log_det=with_log_det)
+
+    def _inverse_with_info(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None, Info]:
+        c = self._embed(condition)
+        return self.bijector._inverse_with_info(y, c, key=key, with_log_det=with_log_det)
 
     def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple[Bijector, Any]:
         new = nnx.clone(self)

@@ -1,6 +1,6 @@
 """A block repeated with different parameters, compiled once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Literal
 
@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.base import Bijector, zeros_log_det
+from jinn.bijectors.base import Bijector, Info, as_tuple, zeros_log_det
+from jinn.functional.solver import SolverInfo
 from jinn.networks.randomness import as_key
 
 Backprop = Literal["store", "remat"]
@@ -105,35 +106,54 @@ class Stack(Bijector):
 
     def _scan(
         self, x: Any, condition: Any, key: jax.Array | None, with_log_det: bool, inverse: bool
-    ) -> tuple[Any, Array | None]:
+    ) -> tuple[Any, Array | None, Info]:
+        """Apply all blocks; the infos of their solves have a leading axis of blocks."""
+
         @partial(jax.checkpoint, policy=_POLICIES[self.backprop], prevent_cse=False)
-        def apply(x: Any, block: Bijector, condition: Any, key: Any) -> tuple[Any, Array | None]:
-            run = block._inverse if inverse else block._forward
+        def apply(x: Any, block: Bijector, condition: Any, key: Any) -> tuple[Any, Any, Info]:
+            run = block._inverse_with_info if inverse else block._forward_with_info
             return run(x, condition, key=key, with_log_det=with_log_det)
 
-        def step(carry: tuple[Any, Any], layer: tuple[Bijector, Any]) -> tuple[Any, None]:
+        def step(carry: tuple[Any, Any], layer: tuple[Bijector, Any]) -> tuple[Any, Info]:
             x, total = carry
             block, layer_key = layer
-            x, log_det = apply(x, block, condition, layer_key)
-            return (x, total + log_det if with_log_det else total), None
+            x, log_det, info = apply(x, block, condition, layer_key)
+            return (x, total + log_det if with_log_det else total), info
 
         total = zeros_log_det(x, self.event_shape) if with_log_det else None
         keys = None if key is None else jax.random.split(key, self.depth)
         x, total = varying_like((x, total), (x, condition, self.block, keys))
-        (x, total), _ = jax.lax.scan(
+        (x, total), info = jax.lax.scan(
             step, (x, total), (self.block, keys), length=self.depth, reverse=inverse
         )
-        return x, total
+        return x, total, info
 
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Any, Array | None]:
-        return self._scan(x, condition, key, with_log_det, inverse=False)
+        return self._scan(x, condition, key, with_log_det, inverse=False)[:2]
 
     def _inverse(
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Any, Array | None]:
-        return self._scan(y, condition, key, with_log_det, inverse=True)
+        return self._scan(y, condition, key, with_log_det, inverse=True)[:2]
+
+    def _forward_with_info(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None, Info]:
+        x, total, info = self._scan(x, condition, key, with_log_det, inverse=False)
+        return x, total, self._in_turn(info, range(self.depth))
+
+    def _inverse_with_info(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None, Info]:
+        y, total, info = self._scan(y, condition, key, with_log_det, inverse=True)
+        return y, total, self._in_turn(info, reversed(range(self.depth)))
+
+    def _in_turn(self, stacked: Info, blocks: Iterable[int]) -> Info:
+        """One info a solve, block after block."""
+        infos = as_tuple(stacked)
+        return tuple(SolverInfo(*(leaf[i] for leaf in info)) for i in blocks for info in infos)
 
     def _parts(self, name: str) -> list[tuple[str, Bijector]]:
         return [part for i, block in enumerate(self) for part in block._parts(f"{name}[{i}]")]

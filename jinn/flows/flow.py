@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.base import Bijector, check_condition, member_condition
-from jinn.bijectors.shapes import batch_shape
+from jinn.bijectors.base import Bijector, member_condition
+from jinn.bijectors.shapes import batch_shape, check_condition
 from jinn.distributions.base import Distribution
 from jinn.flows.chunks import draw_in_chunks, map_chunks
 
