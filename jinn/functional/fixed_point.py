@@ -22,6 +22,7 @@ FixedPointInfo = SolverInfo
 """What `fixed_point` reports of each batch entry; evaluations beyond steps were not accepted."""
 
 _DENSE = 16
+_FAST = 0.25
 
 
 def fixed_point(
@@ -36,11 +37,14 @@ def fixed_point(
 ) -> tuple[Float[Array, "*batch_event"], FixedPointInfo]:
     """Find `x = f(x)` for a contraction f, such as `f(x) = y - g(x)`.
 
-    Each batch entry stops by itself, once `|f(x) - x| <= tolerance (1 + |x|)`, |x| being the largest
-    element; the error is then about that over 1 minus the Lipschitz constant. "plain" iterates f. "anderson"
-    extrapolates from the last two steps, "newton" solves with the Jacobian; where such a step does
-    not shrink `|f(x) - x|`, the plain step is taken from where it started, which always does, so
-    that both converge wherever "plain" does.
+    Each batch entry stops by itself, once `|f(x) - x| <= tolerance (1 + |x|)`, |x| being its
+    largest element; the error is then about that over 1 minus the Lipschitz constant.
+
+    "plain" iterates f. "anderson" extrapolates from the last two steps. "newton" takes plain steps
+    while each shrinks `|f(x) - x|` to a quarter or less in all entries, and then steps with the
+    Jacobian, the last one, which squares the error, from ten times the tolerance. Where a step of
+    the two does not shrink `|f(x) - x|`, the plain step is taken from where it started, which
+    always does, so that they converge wherever "plain" does.
 
     Derivatives, in forward and reverse mode, are those of the implicit function theorem, at the
     cost of one linear solve, whatever the number of steps.
@@ -81,8 +85,10 @@ def fixed_point(
             return value_and_jacobian(f, x, event_ndim=event_ndim)
 
     def solve(root: Map, start: Array) -> tuple[Array, Any]:
-        def evaluate(x: Array) -> tuple[Array, Array | None]:
-            return (x - root(x), None) if jacobian is None else jacobian(x)
+        def evaluate(x: Array, fast: Array) -> tuple[Array, Array | None]:
+            if jacobian is None:
+                return x - root(x), None
+            return jax.lax.cond(fast, lambda x: _without_jacobian(root, x, event_ndim), jacobian, x)
 
         x, info = _iterate(evaluate, start, tolerance, max_steps, method, event_ndim)
         # custom_root differentiates what a solve reports, and does so for floats only.
@@ -122,6 +128,7 @@ class _State(NamedTuple):
     safe: Array  # whether the candidate is a plain step, to be accepted in any case
     history: Any
     done: Array
+    fast: Array  # one boolean for all: whether plain steps do well
     info: SolverInfo
 
 
@@ -136,7 +143,8 @@ def _iterate(
     """Evaluate candidates until every entry is done; each is accepted or gives way to a plain step.
 
     Args:
-        evaluate: From x to `f(x)` and the Jacobian of f or None.
+        evaluate: From x, and whether plain steps do well, to `f(x)` and the Jacobian of f, which is
+            zero where they do, or None.
         start: First candidates.
         tolerance: Relative tolerance.
         max_steps: Largest number of evaluations.
@@ -158,15 +166,18 @@ def _iterate(
         safe=~no,
         history=(nothing, nothing, nothing, nothing) if method == "anderson" else (),
         done=no,
+        fast=jnp.array(True),
         info=SolverInfo(zero, zero, no),
     )
 
     def advance(state: _State) -> _State:
         z = state.candidate
-        value, jacobian = evaluate(z.reshape(start.shape))
+        value, jacobian = evaluate(z.reshape(start.shape), state.fast)
         residual = value.reshape(z.shape) - z
         norm = jnp.sqrt(jnp.sum(jnp.square(residual), axis=-1))
-        small = _largest(residual) <= tolerance * (1 + _largest(z))
+        squared = method == "newton" and ~state.fast
+        limit = tolerance * jnp.where(squared, 10.0, 1.0).astype(z.dtype)
+        small = _largest(residual) <= limit * (1 + _largest(z))
         finite = jnp.isfinite(norm)
         accepted = finite & (state.safe | small | (norm <= state.norm))
 
@@ -182,6 +193,7 @@ def _iterate(
         sound = accepted & jnp.all(jnp.isfinite(proposal), axis=-1) & (method != "plain")
         x, residual = choose(z, state.x), choose(residual, state.residual)
         done = state.done | small | (state.safe & ~finite)
+        slow = ~done & (norm > _FAST * state.norm)
         # At the end the last step is taken without evaluating f there: Newton's squares the error
         # of the point, a plain one shrinks it.
         polish = sound if method == "newton" else no
@@ -194,15 +206,27 @@ def _iterate(
             safe=~sound,
             history=tuple(choose(h, jnp.zeros_like(h)) for h in history),
             done=done,
+            fast=state.fast & ~jnp.any(slow),
             info=SolverInfo(state.info.steps + accepted, state.info.evaluations + 1, small),
         )
-        return jax.tree.map(lambda a, b: choose(a, b, ~state.done), new, state)
+
+        def keep(new: Array, old: Array) -> Array:
+            return choose(new, old, ~state.done) if new.ndim >= len(batch) else new
+
+        return jax.tree.map(keep, new, state)
 
     def unfinished(state: _State) -> Array:
         return ~jnp.all(state.done) & (jnp.max(state.info.evaluations, initial=0) < max_steps)
 
     last = jax.lax.while_loop(unfinished, advance, first)
     return last.x.reshape(start.shape), last.info
+
+
+def _without_jacobian(root: Map, x: Array, event_ndim: int) -> tuple[Array, Array]:
+    """`f(x)` with a Jacobian of zero, whose Newton step is the plain one."""
+    split = x.ndim - event_ndim
+    n = math.prod(x.shape[split:])
+    return x - root(x), jnp.zeros((*x.shape[:split], n, n), x.dtype)
 
 
 def _largest(events: Array) -> Array:
@@ -249,7 +273,7 @@ def _solve_linear(linear: Map, right: Array, event_ndim: int) -> Array:
         scale = jnp.where(size > 0, size, 1)
         scaled = b / scale
 
-        def evaluate(v: Array) -> tuple[Array, None]:
+        def evaluate(v: Array, fast: Array) -> tuple[Array, None]:
             return scaled - (matvec(v) - v), None
 
         tolerance = default_tolerance(b.dtype)
