@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from jinn.bijectors.base import Bijector, Info
 from jinn.bijectors.conditioners import network_attribute
-from jinn.bijectors.shapes import Shape, array_shape, batch_shape
+from jinn.bijectors.shapes import Shape, array_shape, batch_shape, insert_axes
 from jinn.functional.fixed_point import METHODS
 from jinn.functional.residual import (
     ESTIMATORS,
@@ -159,7 +159,14 @@ class InvertibleResidual(Bijector):
 
     def _bind(self, condition: Any, dtype: Any) -> tuple[Any, Any]:
         """The network as a function of x alone, and a faster way to its Jacobian or None."""
-        if isinstance(self.network, LipschitzMLP | LipschitzConvNet):
+        if isinstance(self.network, LipschitzConvNet):
+            return self.network.bind(condition, dtype)
+        if isinstance(self.network, LipschitzMLP):
+            spatial = len(self.event_shape) - 1
+            if spatial:  # it sees each pixel by itself
+                if condition is not None:
+                    condition = insert_axes(condition, self.condition_shape, spatial)
+                return self.network.bind(condition, dtype)[0], None
             return self.network.bind(condition, dtype)
 
         def evaluate(x: Array) -> Array:
