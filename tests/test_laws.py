@@ -40,7 +40,7 @@ def _cases() -> list[Any]:
     for name in CASES:
         cases.append((name, "float32"))
         marks = [pytest.mark.no_type_hook]
-        if "5|3" in name:  # its members are cases too
+        if "5|3" in name or CASES[name].slow:  # its members are cases too
             marks.append(pytest.mark.slow)
         cases.append(pytest.param(name, "float64", marks=marks))
     return cases

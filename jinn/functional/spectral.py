@@ -1,6 +1,7 @@
 """Spectral norms of linear maps: by power iteration, and certified by singular values."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,7 @@ def spectral_norm(
     def unit(v: Array) -> Array:
         return v / jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(v)), tiny))
 
-    def step(_: int, v: Array) -> Array:
+    def step(_: Any, v: Array) -> Array:
         improved = transpose(unit(linear(v, fixed)))[0]
         return jnp.where(jnp.any(improved != 0), unit(improved), v)
 
