@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from jinn.bijectors.base import Bijector, Info
 from jinn.bijectors.conditioners import network_attribute
 from jinn.bijectors.shapes import Shape, array_shape, batch_shape, insert_axes
-from jinn.functional.fixed_point import METHODS
+from jinn.functional.fixed_point import METHODS, Method
 from jinn.functional.residual import (
     ESTIMATORS,
     residual_forward,
@@ -221,6 +221,6 @@ class InvertibleResidual(Bijector):
             jacobian=jacobian,
             tolerance=self.tolerance,
             max_steps=self.max_steps,
-            method=self.solver,
+            method=cast(Method, self.solver),
             **self._options(key, with_log_det),
         )

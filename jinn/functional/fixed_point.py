@@ -1,6 +1,7 @@
 """Fixed points of contractions, for a batch of problems at once, differentiable."""
 
 import math
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -77,18 +78,16 @@ def fixed_point(
             "fixed_point: expected tolerance > 0 and max_steps >= 1, got "
             f"tolerance={tolerance}, max_steps={max_steps}"
         )
-    if method != "newton":
-        jacobian = None
-    elif jacobian is None:
-
-        def jacobian(x: Array) -> tuple[Array, Array]:
-            return value_and_jacobian(f, x, event_ndim=event_ndim)
+    step_and_jacobian = None
+    if method == "newton":
+        step_and_jacobian = jacobian or partial(value_and_jacobian, f, event_ndim=event_ndim)
 
     def solve(root: Map, start: Array) -> tuple[Array, Any]:
         def evaluate(x: Array, fast: Array) -> tuple[Array, Array | None]:
-            if jacobian is None:
+            if step_and_jacobian is None:
                 return x - root(x), None
-            return jax.lax.cond(fast, lambda x: _without_jacobian(root, x, event_ndim), jacobian, x)
+            plain = partial(_without_jacobian, root, event_ndim=event_ndim)
+            return jax.lax.cond(fast, plain, step_and_jacobian, x)
 
         x, info = _iterate(evaluate, start, tolerance, max_steps, method, event_ndim)
         # custom_root differentiates what a solve reports, and does so for floats only.
