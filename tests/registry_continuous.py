@@ -61,6 +61,7 @@ CONTINUOUS_CASES: dict[str, Case] = {
             rngs=0,
         ),
         solver_tolerance=tolerance,
+        slow=True,
     ),
     "continuous image, direct": Case(
         Continuous,
@@ -73,11 +74,13 @@ CONTINUOUS_CASES: dict[str, Case] = {
             max_steps=64,
         ),
         solver_tolerance=tolerance,
+        slow=True,
     ),
     "continuous plain function, backsolve": Case(
         Continuous,
         lambda dtype: _continuous((2,), dtype, vector_field=spiral, adjoint="backsolve"),
         solver_tolerance=tolerance,
+        slow=True,
     ),
     "continuous_flow 2|0 residual": Case(
         Continuous,
@@ -94,7 +97,6 @@ CONTINUOUS_CASES: dict[str, Case] = {
             ).bijector
         ),
         solver_tolerance=tolerance,
+        slow=True,
     ),
 }
-
-SLOW_IN_FLOAT64 = set(CONTINUOUS_CASES) - {"continuous concatsquash, conditional"}

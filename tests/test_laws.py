@@ -24,7 +24,6 @@ from jinn.bijectors import (
 from jinn.bijectors.module import needs_initialization
 from jinn.bijectors.transformers import RationalQuadraticSpline
 from tests.registry import CASES
-from tests.registry_continuous import SLOW_IN_FLOAT64
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +40,7 @@ def _cases() -> list[Any]:
     for name in CASES:
         cases.append((name, "float32"))
         marks = [pytest.mark.no_type_hook]
-        if "5|3" in name or name in SLOW_IN_FLOAT64:  # its members are cases too
+        if "5|3" in name or CASES[name].slow:  # its members are cases too
             marks.append(pytest.mark.slow)
         cases.append(pytest.param(name, "float64", marks=marks))
     return cases

@@ -30,6 +30,7 @@ from jinn.bijectors.permute import Permute as Permute
 from jinn.bijectors.powers import Exp as Exp
 from jinn.bijectors.powers import Power as Power
 from jinn.bijectors.reshape import Reshape as Reshape
+from jinn.bijectors.residual import InvertibleResidual as InvertibleResidual
 from jinn.bijectors.stack import Stack as Stack
 from jinn.bijectors.triangular import PLU as PLU
 from jinn.bijectors.triangular import TriangularAffine as TriangularAffine

@@ -8,3 +8,4 @@ from jinn.flows.coupling_flows import nice as nice
 from jinn.flows.coupling_flows import real_nvp as real_nvp
 from jinn.flows.ensemble import Ensemble as Ensemble
 from jinn.flows.flow import Flow as Flow
+from jinn.flows.residual_flows import residual_flow as residual_flow

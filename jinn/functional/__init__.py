@@ -31,6 +31,8 @@ from jinn.functional.elementwise import sigmoid_forward as sigmoid_forward
 from jinn.functional.elementwise import sigmoid_inverse as sigmoid_inverse
 from jinn.functional.elementwise import unconstrain_forward as unconstrain_forward
 from jinn.functional.elementwise import unconstrain_inverse as unconstrain_inverse
+from jinn.functional.fixed_point import FixedPointInfo as FixedPointInfo
+from jinn.functional.fixed_point import fixed_point as fixed_point
 from jinn.functional.kernels import mmd_squared as mmd_squared
 from jinn.functional.linear import householder_forward as householder_forward
 from jinn.functional.linear import householder_inverse as householder_inverse
@@ -38,6 +40,9 @@ from jinn.functional.linear import orthogonal_forward as orthogonal_forward
 from jinn.functional.linear import orthogonal_inverse as orthogonal_inverse
 from jinn.functional.linear import polish_orthogonal as polish_orthogonal
 from jinn.functional.linear import skew_exponential as skew_exponential
+from jinn.functional.log_det import log_det_exact as log_det_exact
+from jinn.functional.log_det import log_det_power_series as log_det_power_series
+from jinn.functional.log_det import log_det_russian_roulette as log_det_russian_roulette
 from jinn.functional.normalization import actnorm_forward as actnorm_forward
 from jinn.functional.normalization import actnorm_inverse as actnorm_inverse
 from jinn.functional.normalization import actnorm_statistics as actnorm_statistics
@@ -49,6 +54,12 @@ from jinn.functional.powers import exp_forward as exp_forward
 from jinn.functional.powers import exp_inverse as exp_inverse
 from jinn.functional.powers import power_forward as power_forward
 from jinn.functional.powers import power_inverse as power_inverse
+from jinn.functional.residual import residual_forward as residual_forward
+from jinn.functional.residual import residual_inverse as residual_inverse
+from jinn.functional.residual import (
+    residual_inverse_with_info as residual_inverse_with_info,
+)
+from jinn.functional.solver import SolverInfo as SolverInfo
 from jinn.functional.spline import (
     rational_quadratic_spline_forward as rational_quadratic_spline_forward,
 )

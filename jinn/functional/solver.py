@@ -30,7 +30,8 @@ def direct(batch: tuple[int, ...]) -> SolverInfo:
     Returns:
         No steps, one evaluation, converged.
     """
-    return SolverInfo(jnp.zeros(batch, int), jnp.ones(batch, int), jnp.ones(batch, bool))
+    one = jnp.ones(batch, jnp.int32)
+    return SolverInfo(jnp.zeros_like(one), one, jnp.ones(batch, bool))
 
 
 def nan_unless(
