@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jinn.networks.activations import activation_by_name
-from jinn.networks.mlp import ConditionShape, _named_shapes
+from jinn.networks.mlp import ConditionShape, named_shapes
 from jinn.networks.randomness import as_key
 
 Modulation = Literal["concat", "concatsquash", "film"]
@@ -92,7 +92,7 @@ class VectorField(nnx.Module):
         self.size, self.hidden, self.modulation = size, hidden, modulation
         self.frequencies, self.activation, self.residual = frequencies, activation, residual
         self.dtype = None if dtype is None else jnp.dtype(dtype)
-        shapes = _named_shapes(condition_shape)
+        shapes = named_shapes(condition_shape)
         self.condition_sizes = tuple((name, math.prod(shape)) for name, shape in shapes.items())
         self.condition_ranks = tuple((name, len(shape)) for name, shape in shapes.items())
 
