@@ -140,6 +140,8 @@ def train(
         steps=settings.steps,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
+        ema_decay=settings.ema_decay,
+        method=settings.method,
         support=problem.support,
     )
     seconds = time.perf_counter() - start

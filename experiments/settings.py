@@ -1,7 +1,7 @@
 """What is trained, and how its posterior is measured."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,9 +11,11 @@ class Settings:
     Attributes:
         flow: Name of the architecture in `jinn.flows`.
         flow_options: Its options.
+        method: How `jinn.fit_posterior` trains it.
         steps: Training steps, each on fresh simulations.
         batch_size: Simulations a step.
         learning_rate: Highest learning rate.
+        ema_decay: Decay of the average of the weights, or None.
         y_noise: Standard deviation of the Gaussian noise on y in training, in the units of y.
             Without any, the posterior lies on a surface and the likelihood has no upper bound.
         dequantization: Half-width of the uniform noise on whole-numbered parameters in training.
@@ -28,9 +30,11 @@ class Settings:
 
     flow: str
     flow_options: dict[str, Any]
+    method: Literal["likelihood", "flow_matching"] = "likelihood"
     steps: int
     batch_size: int = 512
     learning_rate: float = 3e-3
+    ema_decay: float | None = None
     y_noise: float
     dequantization: float = 0.0
     tolerance: float
@@ -44,9 +48,11 @@ class Settings:
 
 def smoke(settings: Settings) -> Settings:
     """Shrinks the settings to what takes seconds and proves nothing but that all parts run."""
+    small = {"depth": 2, "hidden": (32, 32)}
+    options = settings.flow_options
     return replace(
         settings,
-        flow_options=settings.flow_options | {"depth": 2, "hidden": (32, 32)},
+        flow_options=options | {name: small[name] for name in small if name in options},
         steps=100,
         batch_size=128,
         observations=5,

@@ -34,7 +34,9 @@ from jinn.bijectors import transformers as t
 from jinn.flows import gin, neural_spline_flow, nice, real_nvp
 from jinn.networks import MLP
 from tests.registry_case import Case
+from tests.registry_continuous import CONTINUOUS_CASES
 from tests.registry_maps import MAP_CASES
+from tests.registry_residual import RESIDUAL_CASES
 
 
 class ImageConditioner(nnx.Module):
@@ -379,4 +381,4 @@ CASES["coupling composed, conditional"] = Case(
     ),
 )
 
-CASES |= MAP_CASES
+CASES |= MAP_CASES | RESIDUAL_CASES | CONTINUOUS_CASES

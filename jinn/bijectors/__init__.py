@@ -13,6 +13,7 @@ from jinn.bijectors.check_report import BijectorLawError as BijectorLawError
 from jinn.bijectors.check_report import BijectorReport as BijectorReport
 from jinn.bijectors.condition import ConditionalAffine as ConditionalAffine
 from jinn.bijectors.condition import EmbedCondition as EmbedCondition
+from jinn.bijectors.continuous import Continuous as Continuous
 from jinn.bijectors.coupling import Coupling as Coupling
 from jinn.bijectors.coupling import TwoSidedCoupling as TwoSidedCoupling
 from jinn.bijectors.coupling import half_mask as half_mask
@@ -29,6 +30,7 @@ from jinn.bijectors.permute import Permute as Permute
 from jinn.bijectors.powers import Exp as Exp
 from jinn.bijectors.powers import Power as Power
 from jinn.bijectors.reshape import Reshape as Reshape
+from jinn.bijectors.residual import InvertibleResidual as InvertibleResidual
 from jinn.bijectors.stack import Stack as Stack
 from jinn.bijectors.triangular import PLU as PLU
 from jinn.bijectors.triangular import TriangularAffine as TriangularAffine

@@ -8,6 +8,8 @@
 - Events keep their floating type; parameters are cast to it where they are used.
 - Conditions are explicit arguments with a batch of their own, which is never copied up.
 - A `key` is used by stochastic log-determinants only.
+- Solvers (fixed points, differential equations) report how they went, one `SolverInfo` a solve, and
+  give NaN for entries that did not converge.
 """
 
 import abc
@@ -20,50 +22,26 @@ from flax import nnx
 from jaxtyping import Array
 
 from jinn.bijectors.shapes import (
-    Event,
     Shape,
     as_event,
     batch_shape,
-    batched,
+    check_condition,
     check_result,
     event_dtype,
     freeze_shape,
     match_batch,
 )
+from jinn.functional.solver import SolverInfo
+from jinn.networks.buffer import Buffer as Buffer
+from jinn.networks.buffer import constant as constant
+from jinn.networks.buffer import read as read
 
+Info = SolverInfo | tuple[SolverInfo, ...]
 FastDirection = Literal["both", "forward", "inverse", "neither"]
-
-
-class Buffer(nnx.Variable):
-    """A constant of a module that no optimiser may change; read it with `constant`."""
 
 
 class InitializedFlag(Buffer):
     """1.0 once data-dependent initialisation was done, 0.0 before."""
-
-
-def constant(buffer: nnx.Variable) -> Array:
-    """Read a buffer so that no gradient reaches it, `stop_gradient(value)`.
-
-    Args:
-        buffer: The variable to read.
-
-    Returns:
-        Its array.
-    """
-    return jax.lax.stop_gradient(buffer[...])
-
-
-def read(variable: nnx.Variable) -> Array:
-    """Read a parameter, or a buffer as `constant` does, for what may be either.
-
-    Args:
-        variable: The variable to read.
-
-    Returns:
-        Its array.
-    """
-    return constant(variable) if isinstance(variable, Buffer) else variable[...]
 
 
 class Bijector(nnx.Module, abc.ABC):
@@ -132,6 +110,22 @@ class Bijector(nnx.Module, abc.ABC):
     ) -> tuple[Any, Array | None]:
         """Map checked events from latent to data; arguments and results as in `_forward`."""
 
+    def _forward_with_info(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None, Info]:
+        """As `_forward`, with what its solves report; without any, an empty tuple.
+
+        A bijector that solves overrides it to return its `SolverInfo`, and its `_forward` is the
+        first two results; `jinn.functional.solver.nan_unless` marks entries that did not converge.
+        """
+        return _without_info(self._forward(x, condition, key=key, with_log_det=with_log_det))
+
+    def _inverse_with_info(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None, Info]:
+        """As `_inverse`, with what its solves report; see `_forward_with_info`."""
+        return _without_info(self._inverse(y, condition, key=key, with_log_det=with_log_det))
+
     def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple["Bijector", Any]:
         """Return a copy set from data, and the data mapped by it; see `initialize`."""
         run = self._inverse if invert else self._forward
@@ -160,8 +154,7 @@ class Bijector(nnx.Module, abc.ABC):
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         x, condition = self._check(x, condition, self.event_shape, "x")
-        result = self._forward(x, condition, key=key, with_log_det=True)
-        y, log_det = self._checked(result, x, inverse=False, with_log_det=True)
+        y, log_det, _ = self._apply(x, condition, key=key, with_log_det=True, inverse=False)
         return y, cast(Array, log_det)
 
     @final
@@ -182,8 +175,7 @@ class Bijector(nnx.Module, abc.ABC):
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         y, condition = self._check(y, condition, self.event_shape_out, "y")
-        result = self._inverse(y, condition, key=key, with_log_det=True)
-        x, log_det = self._checked(result, y, inverse=True, with_log_det=True)
+        x, log_det, _ = self._apply(y, condition, key=key, with_log_det=True, inverse=True)
         return x, cast(Array, log_det)
 
     @final
@@ -201,8 +193,7 @@ class Bijector(nnx.Module, abc.ABC):
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         x, condition = self._check(x, condition, self.event_shape, "x")
-        result = self._forward(x, condition, key=None, with_log_det=False)
-        return self._checked(result, x, inverse=False, with_log_det=False)[0]
+        return self._apply(x, condition, key=None, with_log_det=False, inverse=False)[0]
 
     @final
     def inverse(self, y: Any, condition: Any = None) -> Any:
@@ -219,8 +210,7 @@ class Bijector(nnx.Module, abc.ABC):
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         y, condition = self._check(y, condition, self.event_shape_out, "y")
-        result = self._inverse(y, condition, key=None, with_log_det=False)
-        return self._checked(result, y, inverse=True, with_log_det=False)[0]
+        return self._apply(y, condition, key=None, with_log_det=False, inverse=True)[0]
 
     @final
     def log_det(self, x: Any, condition: Any = None, *, key: jax.Array | None = None) -> Array:
@@ -239,6 +229,50 @@ class Bijector(nnx.Module, abc.ABC):
         """
         return self.forward_and_log_det(x, condition, key=key)[1]
 
+    @final
+    def forward_with_info(
+        self, x: Any, condition: Any = None, *, key: jax.Array | None = None
+    ) -> tuple[Any, Array, Info]:
+        """Map data to latent, with log|det df/dx| and how the solves on the way went.
+
+        Args:
+            x: Events `(*batch, *event_shape)`.
+            condition: Conditions `(*condition_batch, *condition_shape)`, or None.
+            key: A JAX key for a stochastic log-determinant; None is deterministic.
+
+        Returns:
+            Latent events and the log-determinant, both NaN in entries that did not converge, and
+            the `SolverInfo` of the bijector, or in containers a tuple of those of all members that
+            solve, in the order in which they ran; empty if none does.
+
+        Raises:
+            ValueError: If a shape is wrong, or a condition is missing or unexpected.
+        """
+        x, condition = self._check(x, condition, self.event_shape, "x")
+        y, log_det, info = self._apply(x, condition, key=key, with_log_det=True, inverse=False)
+        return y, cast(Array, log_det), info
+
+    @final
+    def inverse_with_info(
+        self, y: Any, condition: Any = None, *, key: jax.Array | None = None
+    ) -> tuple[Any, Array, Info]:
+        """Map latent to data, with the log-determinant and how the solves on the way went.
+
+        Args:
+            y: Events `(*batch, *event_shape_out)`.
+            condition: Conditions `(*condition_batch, *condition_shape)`, or None.
+            key: A JAX key for a stochastic log-determinant; None is deterministic.
+
+        Returns:
+            Data events, the log-determinant and the report, as in `forward_with_info`.
+
+        Raises:
+            ValueError: If a shape is wrong, or a condition is missing or unexpected.
+        """
+        y, condition = self._check(y, condition, self.event_shape_out, "y")
+        x, log_det, info = self._apply(y, condition, key=key, with_log_det=True, inverse=True)
+        return x, cast(Array, log_det), info
+
     def _check(self, x: Any, condition: Any, event_shape: Shape, argument: str) -> tuple[Any, Any]:
         """Check and convert the arguments of a call, and broadcast x to the call's batch."""
         name = type(self).__name__
@@ -247,47 +281,50 @@ class Bijector(nnx.Module, abc.ABC):
         shape = self.condition_shape
         return match_batch(x, condition, event_shape, shape, name, argument), condition
 
-    def _checked(self, result: Any, x: Any, *, inverse: bool, with_log_det: bool) -> Any:
-        """The result of `_forward` or `_inverse` of x, once its shapes are what was declared.
+    def _apply(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool, inverse: bool
+    ) -> tuple[Any, Array | None, Info]:
+        """Map checked events in one direction, and check the shapes of what comes out.
 
-        Shapes are static, so that this costs a compiled program nothing. A result that begins with
-        the events and the log-determinant may have more entries.
+        Containers call it for their members. Shapes are static: this costs a compiled program
+        nothing.
         """
+        run = self._inverse_with_info if inverse else self._forward_with_info
+        result = run(x, condition, key=key, with_log_det=with_log_det)
         start, end = (self.event_shape, self.event_shape_out)[:: -1 if inverse else 1]
         name = f"{type(self).__name__}: {'_inverse' if inverse else '_forward'}"
         check_result(result, end, batch_shape(x, start), name, with_log_det=with_log_det)
         return result
 
 
-def check_condition(
-    condition: Any, shape: Shape | None, name: str, dtype: jax.typing.DTypeLike | None
-) -> Event | None:
-    """Check a condition against its declared shape and convert it.
+class Reporting(Bijector):
+    """A bijector with one method for both directions, which returns what its solves report too."""
 
-    Args:
-        condition: An array, a dict of arrays, or None.
-        shape: The declared shape of one condition, or None where none is taken.
-        name: What to call the thing in an error.
-        dtype: The floating type to widen narrower ones to, or None.
+    @abc.abstractmethod
+    def _run(
+        self, x: Any, condition: Any, key: jax.Array | None, *, with_log_det: bool, inverse: bool
+    ) -> tuple[Any, Array | None, Info]:
+        """Map checked events in one direction; see `_forward` and `_forward_with_info`."""
 
-    Returns:
-        The condition as arrays, or None.
+    def _forward(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None]:
+        return self._run(x, condition, key, with_log_det=with_log_det, inverse=False)[:2]
 
-    Raises:
-        ValueError: If a condition is missing, unexpected or of a wrong shape.
-    """
-    if shape is None:
-        if condition is not None:
-            raise ValueError(
-                f"{name}: got a condition, but takes none (condition_shape is None); "
-                "call it without, or build it with a condition_shape"
-            )
-        return None
-    if condition is None:
-        raise ValueError(
-            f"{name}: the condition is missing; expected one of shape {batched(shape)}"
-        )
-    return as_event(condition, shape, f"{name}: condition", dtype)
+    def _inverse(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None]:
+        return self._run(y, condition, key, with_log_det=with_log_det, inverse=True)[:2]
+
+    def _forward_with_info(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None, Info]:
+        return self._run(x, condition, key, with_log_det=with_log_det, inverse=False)
+
+    def _inverse_with_info(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Any, Array | None, Info]:
+        return self._run(y, condition, key, with_log_det=with_log_det, inverse=True)
 
 
 def member_condition(member: Bijector, condition: Any) -> Any:
@@ -301,6 +338,24 @@ def member_condition(member: Bijector, condition: Any) -> Any:
         The condition or None.
     """
     return None if member.condition_shape is None else condition
+
+
+def _without_info(result: Any) -> Any:
+    """A direction's result with an empty report, or what came in its place, to be refused."""
+    is_pair = isinstance(result, tuple | list) and len(result) == 2
+    return (*result, ()) if is_pair else result
+
+
+def as_tuple(info: Info) -> tuple[SolverInfo, ...]:
+    """What the solves of a bijector reported, one entry a solve.
+
+    Args:
+        info: A `SolverInfo` or a tuple of them.
+
+    Returns:
+        A tuple.
+    """
+    return (info,) if isinstance(info, SolverInfo) else info
 
 
 def joint_condition_shape(members: tuple[Bijector, ...], name: str) -> Shape | None:

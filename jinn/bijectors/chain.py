@@ -11,13 +11,16 @@ from jaxtyping import Array
 from jinn.bijectors.base import (
     Bijector,
     FastDirection,
+    Info,
+    Reporting,
+    as_tuple,
     joint_condition_shape,
     member_condition,
     opposite,
 )
 
 
-class Chain(Bijector):
+class Chain(Reporting):
     """Apply bijectors one after the other in list order, `z = f_n(... f_1(x))`.
 
     `chain[i]` is a member, `chain[i:j]` the chain of a range, and `chain[::-1]` holds the members
@@ -79,30 +82,21 @@ class Chain(Bijector):
             return Chain(self.bijectors[index])
         return self.bijectors[index]
 
-    def _forward(
-        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
-    ) -> tuple[Any, Array | None]:
-        total = None
-        for member, member_key in zip(self.bijectors, _keys(key, len(self)), strict=True):
+    def _run(
+        self, x: Any, condition: Any, key: jax.Array | None, *, with_log_det: bool, inverse: bool
+    ) -> tuple[Any, Array | None, Info]:
+        """Apply the members in turn and collect what their solves report."""
+        total, infos = None, []
+        members = list(zip(self.bijectors, _keys(key, len(self)), strict=True))
+        for member, member_key in members[::-1] if inverse else members:
             c = member_condition(member, condition)
-            result = member._forward(x, c, key=member_key, with_log_det=with_log_det)
-            x, log_det = member._checked(result, x, inverse=False, with_log_det=with_log_det)
+            x, log_det, info = member._apply(
+                x, c, key=member_key, with_log_det=with_log_det, inverse=inverse
+            )
+            infos += as_tuple(info)
             if with_log_det:
                 total = log_det if total is None else total + cast(Array, log_det)
-        return x, total
-
-    def _inverse(
-        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
-    ) -> tuple[Any, Array | None]:
-        total = None
-        members = zip(self.bijectors, _keys(key, len(self)), strict=True)
-        for member, member_key in reversed(list(members)):
-            c = member_condition(member, condition)
-            result = member._inverse(y, c, key=member_key, with_log_det=with_log_det)
-            y, log_det = member._checked(result, y, inverse=True, with_log_det=with_log_det)
-            if with_log_det:
-                total = log_det if total is None else total + cast(Array, log_det)
-        return y, total
+        return x, total, tuple(infos)
 
     def _parts(self, name: str) -> list[tuple[str, Bijector]]:
         return [part for i, b in enumerate(self) for part in b._parts(f"{name}[{i}]")]
@@ -115,7 +109,7 @@ class Chain(Bijector):
         return Chain(new[::-1] if invert else new), x
 
 
-class Invert(Bijector):
+class Invert(Reporting):
     """Swap the directions of a bijector: `Invert(f).forward` is `f.inverse`.
 
     Args:
@@ -140,17 +134,12 @@ class Invert(Bijector):
         )
         self.bijector = bijector
 
-    def _forward(
-        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
-    ) -> tuple[Any, Array | None]:
-        result = self.bijector._inverse(x, condition, key=key, with_log_det=with_log_det)
-        return self.bijector._checked(result, x, inverse=True, with_log_det=with_log_det)
-
-    def _inverse(
-        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
-    ) -> tuple[Any, Array | None]:
-        result = self.bijector._forward(y, condition, key=key, with_log_det=with_log_det)
-        return self.bijector._checked(result, y, inverse=False, with_log_det=with_log_det)
+    def _run(
+        self, x: Any, condition: Any, key: jax.Array | None, *, with_log_det: bool, inverse: bool
+    ) -> tuple[Any, Array | None, Info]:
+        return self.bijector._apply(
+            x, condition, key=key, with_log_det=with_log_det, inverse=not inverse
+        )
 
     def _parts(self, name: str) -> list[tuple[str, Bijector]]:
         parts = self.bijector._parts(f"{name}.bijector")

@@ -13,7 +13,7 @@ from jinn.bijectors import check_laws as laws
 from jinn.bijectors.base import Bijector
 from jinn.bijectors.check_report import BijectorReport, LawResult, verdict
 from jinn.bijectors.check_subject import ROWS, Subject
-from jinn.bijectors.module import trainable
+from jinn.bijectors.module import refresh, trainable
 from jinn.bijectors.shapes import Shape, batch_shape, event_dtype
 
 Bounds = tuple[Any, Any]
@@ -153,7 +153,7 @@ def _perturbed(bijector: Bijector, size: float, generator: np.random.Generator) 
         moved = wide + generator.uniform(-scale, scale, wide.shape)
         return jnp.asarray(moved.astype(leaf.dtype))
 
-    return jax.tree.map(change, bijector, trainable(bijector))
+    return refresh(jax.tree.map(change, bijector, trainable(bijector)))
 
 
 def _contains_bijectors(bijector: Bijector) -> bool:

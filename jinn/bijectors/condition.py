@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.base import Bijector
+from jinn.bijectors.base import Bijector, Info, Reporting
 from jinn.bijectors.conditioners import network_attribute
 from jinn.bijectors.shapes import (
     Shape,
@@ -118,7 +118,7 @@ class ConditionalAffine(Bijector):
         return y, jnp.sum(log_slopes, axes, dtype=jnp.promote_types(y.dtype, jnp.float32))
 
 
-class EmbedCondition(Bijector):
+class EmbedCondition(Reporting):
     """Give a bijector an embedding of the condition, `z = f(x; network(condition))`.
 
     The network is evaluated once a call, at the condition's own batch, and everything inside the
@@ -177,19 +177,12 @@ class EmbedCondition(Bijector):
             )
         return embedding
 
-    def _forward(
-        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
-    ) -> tuple[Any, Array | None]:
-        c = self._embed(condition)
-        result = self.bijector._forward(x, c, key=key, with_log_det=with_log_det)
-        return self.bijector._checked(result, x, inverse=False, with_log_det=with_log_det)
-
-    def _inverse(
-        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
-    ) -> tuple[Any, Array | None]:
-        c = self._embed(condition)
-        result = self.bijector._inverse(y, c, key=key, with_log_det=with_log_det)
-        return self.bijector._checked(result, y, inverse=True, with_log_det=with_log_det)
+    def _run(
+        self, x: Any, condition: Any, key: jax.Array | None, *, with_log_det: bool, inverse: bool
+    ) -> tuple[Any, Array | None, Info]:
+        return self.bijector._apply(
+            x, self._embed(condition), key=key, with_log_det=with_log_det, inverse=inverse
+        )
 
     def _parts(self, name: str) -> list[tuple[str, Bijector]]:
         shape: Any = self.condition_shape

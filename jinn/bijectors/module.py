@@ -7,6 +7,7 @@ from flax import nnx
 from jax.core import Tracer
 
 from jinn.bijectors.base import Bijector, InitializedFlag, member_condition
+from jinn.networks.spectral import SpectralKernel
 
 Module = TypeVar("Module")
 
@@ -117,10 +118,16 @@ def _check_data(x: Any, condition: Any) -> None:
 def refresh(flow: Module) -> Module:
     """Bring state that follows the parameters up to date, once after each optimiser step.
 
+    It moves the singular vectors by which residual flows bound their Lipschitz constants.
+
     Args:
         flow: A flow or any module.
 
     Returns:
         The flow; unchanged for bijectors without such state.
     """
-    return flow
+
+    def update(node: Any) -> Any:
+        return node.refreshed() if isinstance(node, SpectralKernel) else node
+
+    return jax.tree.map(update, flow, is_leaf=lambda node: isinstance(node, SpectralKernel))

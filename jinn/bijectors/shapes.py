@@ -144,6 +144,37 @@ def _as_array(
     return array
 
 
+def check_condition(
+    condition: Any, shape: Shape | None, name: str, dtype: jax.typing.DTypeLike | None
+) -> Event | None:
+    """Check a condition against its declared shape and convert it.
+
+    Args:
+        condition: An array, a dict of arrays, or None.
+        shape: The declared shape of one condition, or None where none is taken.
+        name: What to call the thing in an error.
+        dtype: The floating type to widen narrower ones to, or None.
+
+    Returns:
+        The condition as arrays, or None.
+
+    Raises:
+        ValueError: If a condition is missing, unexpected or of a wrong shape.
+    """
+    if shape is None:
+        if condition is not None:
+            raise ValueError(
+                f"{name}: got a condition, but takes none (condition_shape is None); "
+                "call it without, or build it with a condition_shape"
+            )
+        return None
+    if condition is None:
+        raise ValueError(
+            f"{name}: the condition is missing; expected one of shape {batched(shape)}"
+        )
+    return as_event(condition, shape, f"{name}: condition", dtype)
+
+
 def batched(shape: Shape) -> str:
     """Write a shape with its leading batch axes, such as `(*batch, 4)`.
 

@@ -1,6 +1,6 @@
 """A block repeated with different parameters, compiled once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from numbers import Integral
 from typing import Any, Literal
@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.base import Bijector, zeros_log_det
+from jinn.bijectors.base import Bijector, Info, Reporting, as_tuple, zeros_log_det
+from jinn.functional.solver import SolverInfo
 from jinn.networks.randomness import as_key
 
 Backprop = Literal["store", "remat"]
@@ -20,7 +21,7 @@ _POLICIES = {
 }
 
 
-class Stack(Bijector):
+class Stack(Reporting):
     """Apply `depth` blocks of one kind in turn, `z = f_depth(... f_1(x))`, by `jax.lax.scan`.
 
     The blocks' parameters are stacked along a new leading axis of every leaf, so that neither
@@ -104,38 +105,27 @@ class Stack(Bijector):
             raise IndexError(f"Stack: index {index} is out of range for {self.depth} blocks")
         return jax.tree.map(lambda leaf: leaf[index], self.block)
 
-    def _scan(
-        self, x: Any, condition: Any, key: jax.Array | None, with_log_det: bool, inverse: bool
-    ) -> tuple[Any, Array | None]:
+    def _run(
+        self, x: Any, condition: Any, key: jax.Array | None, *, with_log_det: bool, inverse: bool
+    ) -> tuple[Any, Array | None, Info]:
         @partial(jax.checkpoint, policy=_POLICIES[self.backprop], prevent_cse=False)
-        def apply(x: Any, block: Bijector, condition: Any, key: Any) -> tuple[Any, Array | None]:
-            run = block._inverse if inverse else block._forward
-            result = run(x, condition, key=key, with_log_det=with_log_det)
-            return block._checked(result, x, inverse=inverse, with_log_det=with_log_det)
+        def apply(x: Any, block: Bijector, condition: Any, key: Any) -> tuple[Any, Any, Info]:
+            return block._apply(x, condition, key=key, with_log_det=with_log_det, inverse=inverse)
 
-        def step(carry: tuple[Any, Any], layer: tuple[Bijector, Any]) -> tuple[Any, None]:
+        def step(carry: tuple[Any, Any], layer: tuple[Bijector, Any]) -> tuple[Any, Info]:
             x, total = carry
             block, layer_key = layer
-            x, log_det = apply(x, block, condition, layer_key)
-            return (x, total + log_det if with_log_det else total), None
+            x, log_det, info = apply(x, block, condition, layer_key)
+            return (x, total + log_det if with_log_det else total), info
 
         total = zeros_log_det(x, self.event_shape) if with_log_det else None
         keys = None if key is None else jax.random.split(key, self.depth)
         x, total = varying_like((x, total), (x, condition, self.block, keys))
-        (x, total), _ = jax.lax.scan(
+        (x, total), info = jax.lax.scan(
             step, (x, total), (self.block, keys), length=self.depth, reverse=inverse
         )
-        return x, total
-
-    def _forward(
-        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
-    ) -> tuple[Any, Array | None]:
-        return self._scan(x, condition, key, with_log_det, inverse=False)
-
-    def _inverse(
-        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
-    ) -> tuple[Any, Array | None]:
-        return self._scan(y, condition, key, with_log_det, inverse=True)
+        blocks = range(self.depth)[:: -1 if inverse else 1]
+        return x, total, _in_turn(info, blocks)
 
     def _parts(self, name: str) -> list[tuple[str, Bijector]]:
         return [part for i, block in enumerate(self) for part in block._parts(f"{name}[{i}]")]
@@ -176,3 +166,9 @@ def varying_like(carry: Any, operands: Any) -> Any:
         return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
 
     return jax.tree.map(mark, carry)
+
+
+def _in_turn(stacked: Info, blocks: Iterable[int]) -> Info:
+    """One info a solve, block after block, of infos with a leading axis of blocks."""
+    infos = as_tuple(stacked)
+    return tuple(SolverInfo(*(leaf[i] for leaf in info)) for i in blocks for info in infos)

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.base import check_condition
 from jinn.bijectors.shapes import (
     Shape,
     as_event,
     batch_shape,
+    check_condition,
     check_sample_shape,
     event_dtype,
     freeze_shape,

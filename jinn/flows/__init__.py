@@ -1,8 +1,11 @@
 """Flows: densities made of a bijector and a base, and the field's named architectures."""
 
+from jinn.flows.continuous_flows import continuous_flow as continuous_flow
+from jinn.flows.continuous_flows import with_solver as with_solver
 from jinn.flows.coupling_flows import gin as gin
 from jinn.flows.coupling_flows import neural_spline_flow as neural_spline_flow
 from jinn.flows.coupling_flows import nice as nice
 from jinn.flows.coupling_flows import real_nvp as real_nvp
 from jinn.flows.ensemble import Ensemble as Ensemble
 from jinn.flows.flow import Flow as Flow
+from jinn.flows.residual_flows import residual_flow as residual_flow

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.base import check_condition
-from jinn.bijectors.shapes import Shape, batch_shape, check_sample_shape
+from jinn.bijectors.shapes import Shape, batch_shape, check_condition, check_sample_shape
 from jinn.flows.chunks import draw_in_chunks
 from jinn.flows.flow import Flow
 from jinn.networks.randomness import as_key

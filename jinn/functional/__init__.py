@@ -14,18 +14,25 @@ from jinn.functional.affine import arctan_clamp as arctan_clamp
 from jinn.functional.affine import soft_clamp as soft_clamp
 from jinn.functional.affine import volume_preserving_forward as volume_preserving_forward
 from jinn.functional.affine import volume_preserving_inverse as volume_preserving_inverse
+from jinn.functional.continuous import ContinuousInfo as ContinuousInfo
+from jinn.functional.continuous import StructuredField as StructuredField
+from jinn.functional.continuous import continuous_forward as continuous_forward
+from jinn.functional.continuous import continuous_inverse as continuous_inverse
 from jinn.functional.coupling import Transformer as Transformer
 from jinn.functional.coupling import coupling_forward as coupling_forward
 from jinn.functional.coupling import coupling_inverse as coupling_inverse
 from jinn.functional.coupling import coupling_sizes as coupling_sizes
 from jinn.functional.coupling import two_sided_coupling_forward as two_sided_coupling_forward
 from jinn.functional.coupling import two_sided_coupling_inverse as two_sided_coupling_inverse
+from jinn.functional.divergence import exact_divergence as exact_divergence
 from jinn.functional.elementwise import logit_forward as logit_forward
 from jinn.functional.elementwise import logit_inverse as logit_inverse
 from jinn.functional.elementwise import sigmoid_forward as sigmoid_forward
 from jinn.functional.elementwise import sigmoid_inverse as sigmoid_inverse
 from jinn.functional.elementwise import unconstrain_forward as unconstrain_forward
 from jinn.functional.elementwise import unconstrain_inverse as unconstrain_inverse
+from jinn.functional.fixed_point import FixedPointInfo as FixedPointInfo
+from jinn.functional.fixed_point import fixed_point as fixed_point
 from jinn.functional.kernels import mmd_squared as mmd_squared
 from jinn.functional.linear import householder_forward as householder_forward
 from jinn.functional.linear import householder_inverse as householder_inverse
@@ -33,15 +40,26 @@ from jinn.functional.linear import orthogonal_forward as orthogonal_forward
 from jinn.functional.linear import orthogonal_inverse as orthogonal_inverse
 from jinn.functional.linear import polish_orthogonal as polish_orthogonal
 from jinn.functional.linear import skew_exponential as skew_exponential
+from jinn.functional.log_det import log_det_exact as log_det_exact
+from jinn.functional.log_det import log_det_power_series as log_det_power_series
+from jinn.functional.log_det import log_det_russian_roulette as log_det_russian_roulette
 from jinn.functional.normalization import actnorm_forward as actnorm_forward
 from jinn.functional.normalization import actnorm_inverse as actnorm_inverse
 from jinn.functional.normalization import actnorm_statistics as actnorm_statistics
+from jinn.functional.ode import RK4 as RK4
+from jinn.functional.ode import ODESolver as ODESolver
 from jinn.functional.permutation import permutation_forward as permutation_forward
 from jinn.functional.permutation import permutation_inverse as permutation_inverse
 from jinn.functional.powers import exp_forward as exp_forward
 from jinn.functional.powers import exp_inverse as exp_inverse
 from jinn.functional.powers import power_forward as power_forward
 from jinn.functional.powers import power_inverse as power_inverse
+from jinn.functional.residual import residual_forward as residual_forward
+from jinn.functional.residual import residual_inverse as residual_inverse
+from jinn.functional.residual import (
+    residual_inverse_with_info as residual_inverse_with_info,
+)
+from jinn.functional.solver import SolverInfo as SolverInfo
 from jinn.functional.spline import (
     rational_quadratic_spline_forward as rational_quadratic_spline_forward,
 )

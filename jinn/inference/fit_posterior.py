@@ -1,6 +1,6 @@
 """From pairs (x, y), or a simulator of them, to a trained posterior."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -10,18 +10,20 @@ import numpy as np
 from jaxtyping import Array
 
 from jinn.bijectors.elementwise import Unconstrain
-from jinn.flows.coupling_flows import neural_spline_flow
 from jinn.flows.ensemble import Ensemble
 from jinn.flows.flow import Flow
-from jinn.inference.defaults import defaults_for
+from jinn.inference.defaults import Defaults, defaults_for
 from jinn.inference.members import record_of, train_members
 from jinn.inference.posterior import Posterior, wrapped
+from jinn.losses.flow_matching import flow_matching
+from jinn.losses.likelihood import negative_log_likelihood
 from jinn.networks.randomness import as_key
 from jinn.training.checks import check_finite, check_options, check_rows, validation_rows
 from jinn.training.data import explaining_tracers, hashable
 from jinn.training.fit import WEIGHT_DECAY, FitResult, fit
 from jinn.training.optimizer import default_optimizer
 
+LOSSES = {"likelihood": negative_log_likelihood, "flow_matching": flow_matching()}
 STATISTICS_ROWS = 16_384
 """Rows that are simulated to find means and standard deviations."""
 
@@ -31,7 +33,7 @@ def fit_posterior(
     data: Any,
     *,
     flow: Flow | None = None,
-    method: Literal["likelihood"] = "likelihood",
+    method: Literal["likelihood", "flow_matching"] = "likelihood",
     support: tuple[Any, Any] | None = None,
     ensemble: int | None = None,
     steps: int | None = None,
@@ -54,7 +56,10 @@ def fit_posterior(
         flow: The conditional flow to train, over events and conditions of these shapes; None
             builds `jinn.flows.neural_spline_flow` (vectors only), for pairs of two kinds, of
             which the one is taken that a short training leaves with the lower validation loss.
-        method: "likelihood".
+        method: "likelihood", or "flow_matching", for flows with one `Continuous` bijector such as
+            `jinn.flows.continuous_flow`, which learns the field that carries latents to p(x | y)
+            without solving its equation; see `jinn.losses.flow_matching`. Samples and densities
+            take a solve each then.
         support: `(low, high)`, scalars or arrays of x's shape, where the prior of x is bounded;
             a bound may be infinite. No sample leaves it, and the density is 0 outside. Training
             data on a bound are moved inside by one part in 1e6.
@@ -88,19 +93,21 @@ def fit_posterior(
             f"fit_posterior: expected flow to be a jinn.Flow, got {type(flow).__name__}; "
             "build one with jinn.flows, or jinn.Flow(bijector, base)"
         )
-    if method != "likelihood":
-        raise ValueError(f'fit_posterior: expected method to be "likelihood", got {method!r}')
+    if method not in LOSSES:
+        raise ValueError(
+            f"fit_posterior: expected method to be one of {list(LOSSES)}, got {method!r}"
+        )
     statistics_key, flow_key, fit_key = jax.random.split(as_key(key, "fit_posterior: key"), 3)
     x, y = _examples(data, statistics_key)
     event_shape = x.shape[1:]
     condition_shape = jax.tree.map(lambda leaf: leaf.shape[1:], y)
     simulated = callable(data)
-    defaults = defaults_for(None if simulated else len(x))
+    defaults = defaults_for(None if simulated else len(x), method)
     if isinstance(validation, str) and validation == "default":
         validation = defaults.validation
     validates = validation_rows(validation, 1) != 0
     if flow is None:
-        candidates = _default_flows(event_shape, condition_shape, defaults.flows, flow_key)
+        candidates = _default_flows(event_shape, condition_shape, defaults, flow_key)
         candidates = candidates if validates else candidates[:1]
         ensemble = defaults.ensemble if ensemble is None else ensemble
     else:
@@ -134,7 +141,7 @@ def fit_posterior(
         _check_form(pair, event_shape, condition_shape, "validation data")
         _check_inside(pair[0], event_shape, support, "validation data")
         validation = prepare(pair)
-    fit_options = {"ema_decay": defaults.ema_decay} | fit_options
+    fit_options = {"loss": LOSSES[method], "ema_decay": defaults.ema_decay} | fit_options
     if steps is None:
         steps = defaults.steps
         if validates:
@@ -231,7 +238,7 @@ def _named(y: Any) -> list[tuple[str, Array]]:
 
 
 def _default_flows(
-    event_shape: Any, condition_shape: Any, options: Sequence[dict[str, Any]], key: jax.Array
+    event_shape: Any, condition_shape: Any, defaults: Defaults, key: jax.Array
 ) -> list[Flow]:
     if isinstance(condition_shape, dict) or len(event_shape) != 1 or len(condition_shape) != 1:
         raise ValueError(
@@ -239,7 +246,7 @@ def _default_flows(
             "of their own, pass flow=...; the default is for vectors"
         )
     sizes = {"event_dim": event_shape[0], "condition_dim": condition_shape[0]}
-    return [neural_spline_flow(**sizes, rngs=key, **choice) for choice in options]
+    return [defaults.builder(**sizes, rngs=key, **choice) for choice in defaults.flows]
 
 
 def _statistics(values: Array) -> tuple[np.ndarray, np.ndarray]:

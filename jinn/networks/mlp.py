@@ -72,7 +72,7 @@ class MLP(nnx.Module):
         self.activation, self.residual = activation, residual
         activation_by_name(activation)
         self.dtype = None if dtype is None else jnp.dtype(dtype)
-        shapes = _named_shapes(condition_shape)
+        shapes = named_shapes(condition_shape)
         self.condition_sizes = tuple((name, math.prod(shape)) for name, shape in shapes.items())
         self.condition_ranks = tuple((name, len(shape)) for name, shape in shapes.items())
 
@@ -176,7 +176,15 @@ def _add(a: Array, b: Array) -> Array:
     return a + b
 
 
-def _named_shapes(shape: ConditionShape) -> dict[str, tuple[int, ...]]:
+def named_shapes(shape: ConditionShape) -> dict[str, tuple[int, ...]]:
+    """Shapes of a condition's entries by name; a single array is the entry "condition".
+
+    Args:
+        shape: Shape of one condition.
+
+    Returns:
+        A dict, empty for no condition.
+    """
     if shape is None:
         return {}
     return dict(shape) if isinstance(shape, dict) else {"condition": tuple(shape)}
