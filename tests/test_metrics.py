@@ -210,7 +210,7 @@ def test_c2st_does_not_depend_on_units():
 
 
 def test_c2st_leaves_an_element_that_is_constant():
-    constant = np.full((20, 1), 0.1)
+    constant = np.ones((20, 1))
     x, y = (np.hstack([samples(20, 1, seed=seed), constant]) for seed in (0, 1))
     assert 0.0 <= c2st(x, y) < 1.0
     assert c2st(x + np.array([[0.0, 5.0]]), y) == 1.0
