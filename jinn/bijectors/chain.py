@@ -8,10 +8,8 @@ import jax
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.base import (
-    Bijector,
-    FastDirection,
-    Info,
+from jinn.bijectors.base import Bijector, FastDirection, Info
+from jinn.bijectors.container import (
     Reporting,
     as_tuple,
     joint_condition_shape,

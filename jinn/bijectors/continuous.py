@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.base import Info, Reporting
+from jinn.bijectors.base import Info
 from jinn.bijectors.conditioners import network_attribute
+from jinn.bijectors.container import Reporting
 from jinn.bijectors.shapes import Shape, array_shape
 from jinn.functional.continuous import (
     ContinuousInfo,

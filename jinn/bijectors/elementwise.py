@@ -10,7 +10,8 @@ from jax.core import Tracer
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, Buffer, apply_elementwise
-from jinn.bijectors.shapes import array_shape, check_finite, fit_to_event
+from jinn.bijectors.shapes import array_shape
+from jinn.bijectors.values import check_finite, fit_to_event
 from jinn.functional.affine import affine_forward, affine_inverse
 from jinn.functional.elementwise import (
     sigmoid_forward,

@@ -6,7 +6,8 @@ import jax
 from flax import nnx
 from jax.core import Tracer
 
-from jinn.bijectors.base import Bijector, InitializedFlag, member_condition
+from jinn.bijectors.base import Bijector, InitializedFlag
+from jinn.bijectors.container import member_condition
 from jinn.networks.spectral import SpectralKernel
 
 Module = TypeVar("Module")

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.base import Bijector, Info, Reporting, as_tuple, zeros_log_det
+from jinn.bijectors.base import Bijector, Info, zeros_log_det
+from jinn.bijectors.container import Reporting, as_tuple
 from jinn.functional.solver import SolverInfo
 from jinn.networks.randomness import as_key
 

@@ -11,7 +11,8 @@ from jax.core import Tracer
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, Buffer, constant, read, zeros_log_det
-from jinn.bijectors.shapes import Shape, check_finite, fit_to_event, last_axis
+from jinn.bijectors.shapes import Shape, last_axis
+from jinn.bijectors.values import check_finite, fit_to_event
 from jinn.functional.triangular import (
     plu_forward,
     plu_inverse,

@@ -11,7 +11,8 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array
 
 from jinn.bijectors.base import Buffer, read
-from jinn.bijectors.shapes import array_shape, check_finite, fit_to_event
+from jinn.bijectors.shapes import array_shape
+from jinn.bijectors.values import check_finite, fit_to_event
 from jinn.distributions.base import Distribution
 
 

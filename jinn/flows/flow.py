@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.base import Bijector, member_condition
+from jinn.bijectors.base import Bijector
+from jinn.bijectors.container import member_condition
 from jinn.bijectors.shapes import batch_shape, check_condition, check_sample_shape, match_batch
 from jinn.distributions.base import Distribution
 from jinn.flows.chunks import draw_in_chunks, map_chunks

@@ -20,6 +20,8 @@ class _StagesInRow(diffrax.AbstractERK):
     continuous flow takes 0.8 of the time so.
     """
 
+    tableau: ClassVar[diffrax.ButcherTableau]
+
     def init(self, terms: Any, t0: Any, t1: Any, y0: Any, args: Any) -> Any:
         """The derivative at the start, where the last stage of a step is the next one's first."""
         return terms.vf(t0, y0, args) if self.tableau.fsal else None

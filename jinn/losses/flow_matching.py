@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array
 from optax.assignment import hungarian_algorithm
 
-from jinn.bijectors.base import Bijector, member_condition
+from jinn.bijectors.base import Bijector
 from jinn.bijectors.chain import Chain
 from jinn.bijectors.condition import EmbedCondition
+from jinn.bijectors.container import member_condition
 from jinn.bijectors.continuous import Continuous
 from jinn.losses.likelihood import split_batch
 
