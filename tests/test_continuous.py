@@ -12,7 +12,8 @@ from jax.scipy.linalg import expm
 
 from jinn import functional as F
 from jinn.bijectors import Continuous
-from jinn.flows import continuous_flow, with_solver
+from jinn.distributions import StandardNormal
+from jinn.flows import Flow, continuous_flow, with_solver
 from jinn.functional.divergence import draw_probes, estimated_divergence
 from jinn.networks import VectorField
 
@@ -154,6 +155,21 @@ def test_outside_of_jit_a_warning_names_the_entries():
     text = "1 of 2 batch entries, which are NaN: 1. .* raise max_steps=30 or loosen rtol=1e-05"
     with pytest.warns(RuntimeWarning, match=text):
         bijector.with_solver(stepping="per_sample").forward(np.array([[0.1], [5.0]]))
+
+
+def test_a_flow_names_the_entries_that_a_solve_failed_for():
+    def grows_outside(time, x):
+        return jnp.where(jnp.abs(x) > 1, 1e9 * x**3, 0)
+
+    bijector = Continuous((1,), vector_field=grows_outside, max_steps=30, stepping="per_sample")
+    flow = Flow(bijector, StandardNormal((1,)))
+    text = r"Flow.log_prob: .* 1 of 3 batch entries, which are NaN: 1\. .*bijector.forward_with_info"
+    with pytest.warns(RuntimeWarning, match=text):
+        log_prob = flow.log_prob(np.array([[0.1], [5.0], [0.2]], np.float32))
+    np.testing.assert_array_equal(np.isnan(log_prob), [False, True, False])
+    text = r"Flow.sample: .* of 100 batch entries, .*\(0, 0\).*bijector.inverse_with_info"
+    with pytest.warns(RuntimeWarning, match=text):
+        flow.sample(jax.random.key(0), (10, 10))
 
 
 # --- divergences ----------------------------------------------------------------------------------

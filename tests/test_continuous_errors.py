@@ -1,8 +1,5 @@
 """The errors of continuous maps, of their flows and of their losses."""
 
-import re
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,13 +10,9 @@ from jinn.bijectors import Chain, Continuous
 from jinn.flows import Flow, continuous_flow, real_nvp, with_solver
 from jinn.losses import flow_matching, regularized_likelihood
 from jinn.networks import VectorField
+from tests.errors import raises
 
 X = jnp.ones((3, 2))
-
-
-def raises(*parts: str) -> Any:
-    """Expects a ValueError whose text has these parts in this order."""
-    return pytest.raises(ValueError, match="(?s)" + ".*".join(map(re.escape, parts)))
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array
+
+from jinn.functional.solver import failures
 
 
 class _StagesInRow(diffrax.AbstractERK):
@@ -281,14 +282,12 @@ def warn_of_failures(name: str, converged: Array, options: ODESolver) -> None:
         converged: Booleans of the batch's shape.
         options: How it solved.
     """
-    if isinstance(converged, Tracer) or bool(converged.all()):
+    failed = failures(converged)
+    if failed is None:
         return
-    failed = [tuple(map(int, index)) for index in np.argwhere(~np.asarray(converged))]
-    entries = [index[0] if len(index) == 1 else index for index in failed[:10]]
-    more = "" if len(failed) <= 10 else ", ..."
     shared = (
         '; or take stepping="per_sample", since with stepping="joint" one hard entry fails all'
-        if options.stepping == "joint" and len(failed) > 1
+        if options.stepping == "joint" and converged.size > 1
         else ""
     )
     advice = (
@@ -298,8 +297,7 @@ def warn_of_failures(name: str, converged: Array, options: ODESolver) -> None:
         f"atol={options.atol:g}"
     )
     warnings.warn(
-        f"{name}: the ODE was not solved for {len(failed)} of {converged.size} batch entries, "
-        f"which are NaN: {', '.join(map(str, entries))}{more}. Look for NaN or infinite inputs and "
+        f"{name}: the ODE was not solved for {failed}. Look for NaN or infinite inputs and "
         f"weights; if there are none, {advice}{shared}",
         RuntimeWarning,
         stacklevel=3,

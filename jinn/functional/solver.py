@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 
@@ -48,3 +50,21 @@ def nan_unless(
     """
     aligned = converged.reshape(*converged.shape, *[1] * (value.ndim - converged.ndim))
     return jnp.where(aligned, value, jnp.nan)
+
+
+def failures(converged: Bool[Array, "*batch"]) -> str | None:
+    """Say which entries of a batch did not converge, outside of transformations.
+
+    Args:
+        converged: One boolean an entry.
+
+    Returns:
+        "2 of 8 batch entries, which are NaN: 3, 5", of at most ten entries the indices; or None
+        where all converged, or within a trace.
+    """
+    if isinstance(converged, Tracer) or bool(converged.all()):
+        return None
+    failed = [tuple(map(int, index)) for index in np.argwhere(~np.asarray(converged))]
+    entries = ", ".join(str(index[0] if len(index) == 1 else index) for index in failed[:10])
+    more = "" if len(failed) <= 10 else ", ..."
+    return f"{len(failed)} of {converged.size} batch entries, which are NaN: {entries}{more}"
