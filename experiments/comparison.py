@@ -49,7 +49,7 @@ class Outcome:
 def run(problem: InverseProblem, settings: Settings, console: Console) -> Outcome:
     """Trains, draws the ground truth twice, and measures."""
     keys = iter(jax.random.split(jax.random.key(settings.seed), 9))
-    console.print(f"Training {settings.flow} for {settings.steps} steps")
+    console.print(f"Training {settings.title} for {settings.steps} steps")
     posterior, network = train(next(keys), problem, settings)
 
     with console.status("Sampling the ground truth"):
@@ -103,6 +103,9 @@ def run(problem: InverseProblem, settings: Settings, console: Console) -> Outcom
         network["samples_per_second"] = _samples_per_second(
             posterior, example_y, settings.timed_samples
         )
+        evaluations = _evaluations(posterior, y[complete])
+        if evaluations:
+            network["evaluations_per_sample"] = evaluations
     return Outcome(
         network=network,
         errors=errors,
@@ -163,3 +166,11 @@ def _samples_per_second(posterior: Any, y: jax.Array, n: int) -> float:
         jax.block_until_ready(posterior.sample(jax.random.key(seed), (n,), y))
         seconds = time.perf_counter() - start
     return n / seconds
+
+
+def _evaluations(posterior: Any, y: jax.Array) -> float:
+    """Mean number of evaluations of a network in the solves for a sample, 0 without solves."""
+    z = posterior.flow.base.sample(jax.random.key(0), (len(y),))
+    condition = (y - posterior.y_mean[...][None]) / posterior.y_scale[...][None]
+    *_, infos = jax.jit(posterior.flow.bijector.inverse_with_info)(z, condition)
+    return float(sum(jnp.mean(info.evaluations) for info in infos))

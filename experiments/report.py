@@ -35,7 +35,7 @@ def make_table(problem: InverseProblem, outcome: Outcome, settings: Settings) ->
     ):
         table.add_column(header, justify="right", no_wrap=True)
     for name, label in (
-        ("network", settings.flow),
+        ("network", settings.title),
         ("network, rounded", f"  {', '.join(problem.integers)} rounded"),
         ("ABC again", "second ABC run"),
         ("prior", "prior, ignores y"),
@@ -77,6 +77,9 @@ def _notes(problem: InverseProblem, outcome: Outcome, settings: Settings) -> str
     if problem.integers:
         names = ", ".join(problem.integers)
         lines.append(f"{names}: whole in the prior, real to the network. Err_resim is as sampled.")
+    if "evaluations_per_sample" in outcome.network:
+        evaluations = outcome.network["evaluations_per_sample"]
+        lines.append(f"A sample takes {evaluations:.0f} evaluations of networks.")
     for what, counts in outcome.counts.items():
         total = len(outcome.y) * settings.samples
         lines.append(f"{counts['network']:,} of the network's {total:,} samples {what}.")

@@ -45,6 +45,11 @@ class Settings:
     timed_samples: int = 100_000
     seed: int = 0
 
+    @property
+    def title(self) -> str:
+        """What the flow is called in the table."""
+        return self.flow if self.method == "likelihood" else self.method
+
 
 def smoke(settings: Settings) -> Settings:
     """Shrinks the settings to what takes seconds and proves nothing but that all parts run."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -25,6 +25,7 @@ from experiments.sbibm.reference import CACHE, Reference, find_wheel, read_refer
 from jinn.inference import c2st
 
 SAMPLES = 10_000
+METHODS = ("likelihood", "flow_matching")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--simulations", nargs="+", type=int, default=[1000, 10_000, 100_000])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--observations", nargs="+", type=int, default=[1, 2, 3, 4, 5])
+    parser.add_argument("--method", choices=METHODS, default=METHODS[0])
     parser.add_argument("--smoke", action="store_true", help="seconds, to see that it runs")
     parser.add_argument("--out", type=Path, default=Path("results/sbibm"))
     options = parser.parse_args(arguments)
@@ -55,11 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         references = {i: read_reference(wheel, name, i) for i in options.observations}
         for n in options.simulations:
             for seed in options.seeds:
-                path = options.out / f"{name}-{n}-seed{seed}.json"
+                stem = "" if options.method == METHODS[0] else f"{options.method}-"
+                path = options.out / f"{stem}{name}-{n}-seed{seed}.json"
                 done = json.loads(path.read_text()) if path.exists() else None
                 if done is None or sorted(done["c2st"]) != sorted(map(str, references)):
                     console.print(f"{name}, {n} simulations, seed {seed}")
-                    done = run(PROBLEMS[name], n, seed, references, smoke=options.smoke)
+                    done = run(
+                        PROBLEMS[name], n, seed, references, options.method, smoke=options.smoke
+                    )
                     done |= {"command": command, "environment": environment()}
                     path.write_text(json.dumps(done, indent=1))
                 runs.append(done)
@@ -70,7 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(
-    problem: Problem, n: int, seed: int, references: dict[int, Reference], *, smoke: bool = False
+    problem: Problem,
+    n: int,
+    seed: int,
+    references: dict[int, Reference],
+    method: Literal["likelihood", "flow_matching"] = "likelihood",
+    *,
+    smoke: bool = False,
 ) -> dict[str, Any]:
     """Trains one posterior with the defaults, and judges it on every observation.
 
@@ -79,6 +90,7 @@ def run(
         n: Number of simulations.
         seed: Seed of simulations, training and samples.
         references: The observations and their exact posteriors, by number.
+        method: How `jinn.fit_posterior` trains.
         smoke: Train for a moment only, and judge few samples.
 
     Returns:
@@ -89,13 +101,15 @@ def run(
     support = (-problem.bound, problem.bound)
     started = time.perf_counter()
     options: dict[str, Any] = {"steps": 20, "ensemble": 2} if smoke else {}
-    posterior = jinn.fit_posterior(fit_key, pairs, support=support, **options)
+    posterior = jinn.fit_posterior(fit_key, pairs, support=support, method=method, **options)
     seconds = time.perf_counter() - started
     count = 200 if smoke else SAMPLES
+    started = time.perf_counter()
     samples = [
         np.asarray(posterior.sample(jax.random.fold_in(sample_key, i), (count,), reference.y))
         for i, reference in references.items()
     ]
+    sampling_seconds = (time.perf_counter() - started) / len(samples)
     exact = [reference.samples[:count] for reference in references.values()]
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         accuracies = dict(zip(map(str, references), pool.map(c2st, samples, exact), strict=True))
@@ -104,7 +118,9 @@ def run(
         "simulations": n,
         "seed": seed,
         "c2st": accuracies,
+        "method": method,
         "training_seconds": seconds,
+        "sampling_seconds": sampling_seconds,
         "steps": int(posterior.training.history["step"][-1]),
         "published": problem.published.get(n),
     }

@@ -1,12 +1,10 @@
 """A bijector and a base density make a density that can be evaluated and sampled."""
 
-import warnings
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.core import Tracer
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector
@@ -15,7 +13,7 @@ from jinn.bijectors.shapes import batch_shape, check_condition, check_sample_sha
 from jinn.distributions.base import Distribution
 from jinn.flows.chunks import draw_in_chunks, map_chunks
 from jinn.flows.compiled import compiled
-from jinn.functional.solver import failures
+from jinn.flows.failures import warn_of_failures
 from jinn.networks.randomness import as_key
 
 
@@ -86,7 +84,7 @@ class Flow(nnx.Module):
         )
         x = match_batch(x, condition, self.event_shape, self.condition_shape, "Flow")
         result = compiled(Flow._log_prob, (self, x, condition, key))
-        self._warn_of_failures("log_prob", result, "forward")
+        warn_of_failures("Flow.log_prob", result, (), self.bijector, "forward")
         return result
 
     def _log_prob(self, x: Any, condition: Any, key: jax.Array | None) -> Array:
@@ -119,7 +117,7 @@ class Flow(nnx.Module):
         key, shape = as_key(key, "Flow: key"), check_sample_shape(shape, "Flow")
         operands = (self, key, self._check_condition(condition))
         result = compiled(Flow._sample, operands, shape)
-        self._warn_of_failures("sample", result, "inverse")
+        warn_of_failures("Flow.sample", result, self.event_shape, self.bijector, "inverse")
         return result
 
     def _sample(self, key: jax.Array, condition: Any, shape: tuple[int, ...]) -> Any:
@@ -158,7 +156,8 @@ class Flow(nnx.Module):
         key, shape = as_key(key, "Flow: key"), check_sample_shape(shape, "Flow")
         operands = (self, key, self._check_condition(condition), log_det_key)
         x, log_prob = compiled(Flow._sample_and_log_prob, operands, shape)
-        self._warn_of_failures("sample_and_log_prob", x, "inverse")
+        name = "Flow.sample_and_log_prob"
+        warn_of_failures(name, x, self.event_shape, self.bijector, "inverse")
         return x, log_prob
 
     def _sample_and_log_prob(
@@ -211,25 +210,6 @@ class Flow(nnx.Module):
         return draw_in_chunks(
             generate, key, shape, condition, condition_shape=self.condition_shape, operands=self
         )
-
-    def _warn_of_failures(self, method: str, result: Any, direction: str) -> None:
-        """Warn, outside of transformations, of entries that a direction with a solve left NaN."""
-        if self.bijector.fast_direction in ("both", direction):
-            return
-        shape = () if method == "log_prob" else self.event_shape
-        batch = batch_shape(result, shape)
-        leaves = [leaf.reshape(*batch, -1) for leaf in jax.tree.leaves(result)]
-        if any(isinstance(leaf, Tracer) for leaf in leaves) or 0 in batch:
-            return
-        failed = failures(~jnp.any(jnp.isnan(jnp.concatenate(leaves, -1)), -1))
-        if failed is not None:
-            warnings.warn(
-                f"Flow.{method}: no result for {failed}. Either they met numbers that are not "
-                "finite, or a solve did not converge: see "
-                f"flow.bijector.{direction}_with_info, and raise max_steps or loosen tolerances",
-                RuntimeWarning,
-                stacklevel=3,
-            )
 
     def __str__(self) -> str:
         """Describe the flow, as `repr` does."""

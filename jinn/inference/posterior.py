@@ -17,6 +17,7 @@ from jinn.bijectors.chain import Chain
 from jinn.bijectors.elementwise import Affine, Unconstrain
 from jinn.bijectors.shapes import Shape, as_event, batched, freeze_shape
 from jinn.flows.ensemble import Ensemble
+from jinn.flows.failures import warn_of_failures
 from jinn.flows.flow import Flow
 from jinn.flows.specification import build_specified, have_one_form
 from jinn.inference.archive import named_arrays, read_archive, with_arrays, write_archive
@@ -119,7 +120,9 @@ class Posterior(nnx.Module):
                 f"Posterior.sample: expected shape to be a whole number of samples, at least 0, or "
                 f"a tuple of such numbers, got {shape!r}"
             )
-        return _sample(self, key, sizes, self._check(y))
+        x = _sample(self, key, sizes, self._check(y))
+        warn_of_failures("Posterior.sample", x, self.event_shape, self._bijector, "inverse")
+        return x
 
     def log_prob(self, x: Any, y: Any) -> Array:
         """Log-density, `log p(x | y)`, in nats per unit of x; compiled.
@@ -135,7 +138,9 @@ class Posterior(nnx.Module):
         Raises:
             ValueError: If a shape is wrong or y is missing.
         """
-        return _log_prob(self, x, self._check(y))
+        result = _log_prob(self, x, self._check(y))
+        warn_of_failures("Posterior.log_prob", result, (), self._bijector, "forward")
+        return result
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the posterior to a file, to be read by `Posterior.load`.
@@ -236,6 +241,10 @@ class Posterior(nnx.Module):
         inner = Flow(member.bijector.bijectors[count], member.base)
         inner.specification = member.specification
         return inner
+
+    @property
+    def _bijector(self) -> Bijector:
+        return (self.flow.members if isinstance(self.flow, Ensemble) else self.flow).bijector
 
     def _check(self, y: Any) -> Any:
         if y is None:
