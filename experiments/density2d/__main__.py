@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     record = json.loads(path.read_text()) if path.exists() else {"runs": {}}
     runs = record["runs"]
     pairs = [(problem, flow) for problem in options.problem for flow in options.flow]
-    failed = []
+    failed, interrupted = [], False
     for number, (problem, flow) in enumerate(pairs, start=1):
         name = f"{problem}/{flow}"
         settings = chosen(flow, options.steps, smoke_run=options.smoke)
@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             continue
         if outcome is None:
             console.print("Interrupted; the same command goes on from here.")
+            interrupted = True
             break
         measured, panel = outcome
         runs[name] = measured | {"command": command, "environment": environment()}
@@ -67,14 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         part = path.with_suffix(".part")
         part.write_text(json.dumps(record, indent=1) + "\n")
         part.replace(path)
-    shown = [f"{problem}/{flow}" for problem in PROBLEMS for flow in FLOWS]
-    shown = [name for name in shown if name in runs]
+    ordered = [(problem, flow) for problem in PROBLEMS for flow in FLOWS]
+    shown = [(*pair, runs["/".join(pair)]) for pair in ordered if "/".join(pair) in runs]
     if shown:
-        console.print(make_table([(*name.split("/"), runs[name]) for name in shown]))
+        console.print(make_table(shown))
         draw_panels(options.out / f"{stem}.png", shown, pictures, options.seed)
         console.print(f"Wrote {path} and {options.out / f'{stem}.png'}")
-    if failed or len(shown) < len(pairs):
-        raise SystemExit(f"{len(failed)} runs failed" if failed else "interrupted")
+    if failed or interrupted:
+        raise SystemExit(f"failed: {', '.join(failed)}" if failed else "interrupted")
 
 
 def chosen(flow: str, steps: int | None, *, smoke_run: bool) -> Settings:
@@ -107,10 +108,10 @@ def make_table(rows: list[tuple[str, str, dict[str, Any]]]) -> Table:
     return table
 
 
-def draw_panels(path: Path, names: list[str], folder: Path, seed: int) -> None:
+def draw_panels(path: Path, rows: list[tuple[str, str, Any]], folder: Path, seed: int) -> None:
     """Draws the exact densities and what is there of the flows' panels."""
-    problems = [name for name in PROBLEMS if any(run.startswith(f"{name}/") for run in names)]
-    flows = [name for name in FLOWS if any(run.endswith(f"/{name}") for run in names)]
+    problems = [name for name in PROBLEMS if any(problem == name for problem, *_ in rows)]
+    flows = [name for name in FLOWS if any(flow == name for _, flow, _ in rows)]
     middles = VIEW * ((2 * np.arange(PIXELS) + 1) / PIXELS - 1)
     grid = np.stack(np.meshgrid(middles, middles, indexing="xy"), axis=-1).astype(np.float32)
     panels: dict[tuple[str, str], Any] = {}

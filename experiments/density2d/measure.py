@@ -46,18 +46,18 @@ def run(
     flow = build(problem, settings, flow_key)
     leaves = zip(jax.tree.leaves(flow), jax.tree.leaves(jinn.trainable(flow)), strict=True)
     parameters = sum(leaf.size for leaf, trained in leaves if trained)
-    losses = {"loss": jinn.losses.flow_matching()} if settings.matching else {}
+    likelihood = jinn.losses.negative_log_likelihood
     started = time.perf_counter()
     result = jinn.fit(
         fit_key,
         flow,
         problem.sample,
+        loss=jinn.losses.flow_matching() if settings.matching else likelihood,
         steps=settings.steps,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         ema_decay=settings.ema_decay,
         validation=0,
-        **losses,
     )
     if result.interrupted:
         return None
