@@ -45,7 +45,7 @@ FLOWS = {
     "real_nvp": Settings(
         builder="real_nvp",
         options={"depth": 16, "hidden": (64, 64)},
-        steps=6000,
+        steps=10_000,
     ),
     "neural_spline_flow": Settings(
         builder="neural_spline_flow",
@@ -56,8 +56,9 @@ FLOWS = {
     "gin": Settings(builder="gin", options={"depth": 16, "hidden": (64, 64)}, steps=6000),
     "residual_flow": Settings(
         builder="residual_flow",
-        options={"depth": 12, "hidden": (64, 64), "coefficient": 0.97},
-        steps=4000,
+        options={"depth": 16, "hidden": (64, 64), "coefficient": 0.98},
+        steps=5000,
+        learning_rate=5e-3,
     ),
     "continuous_flow": Settings(
         builder="continuous_flow",
@@ -68,12 +69,17 @@ FLOWS = {
     ),
     "flow_matching": Settings(
         builder="continuous_flow",
-        options={"hidden": (128, 128), "frequencies": 3, "activation": "silu"},
+        options={
+            "hidden": (128,) * 4,
+            "modulation": "concat",
+            "frequencies": 3,
+            "activation": "silu",
+            "residual": True,
+        },
         evaluation=_TIGHT,
         matching=True,
         steps=10_000,
         batch_size=512,
-        learning_rate=5e-3,
         ema_decay=0.999,
     ),
 }
