@@ -20,10 +20,10 @@ from experiments.density2d.settings import FLOWS, smoke
 def test_points_have_the_density_that_is_called_exact(name):
     problem = PROBLEMS[name]
     side, cells, n = 0.5, 24, 50_000
-    fine = side * ((np.arange(8 * cells) + 0.5) / 8 - cells / 2)
+    fine = side * ((np.arange(6 * cells) + 0.5) / 6 - cells / 2)
     at = np.stack(np.meshgrid(fine, fine, indexing="ij"), axis=-1).reshape(-1, 2)
     density = np.exp(chunked(jax.jit(problem.log_prob), at.astype(np.float32)))
-    mass = density.reshape(cells, 8, cells, 8).sum((1, 3)) * (side / 8) ** 2
+    mass = density.reshape(cells, 6, cells, 6).sum((1, 3)) * (side / 6) ** 2
     assert mass.sum() == pytest.approx(1, abs=1e-4)
 
     points = np.asarray(problem.sample(jax.random.key(0), n))
