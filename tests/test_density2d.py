@@ -59,6 +59,16 @@ def test_integrals_refine_where_a_density_is_sharp(width):
     assert found.spacing == pytest.approx(0.5 / 7 / (2 if width < 0.1 else 1), rel=0.8)
 
 
+def test_integrals_reach_out():
+    def spots(points):  # another one far away
+        return 0.9 * gaussian(points, 1.0) + 0.1 * gaussian(points - np.array([30.0, -9.0]), 0.3)
+
+    near, far = integrate(spots), integrate(spots, reach=31.0)
+    assert (near.bound, far.bound) == (8.0, 32.0)
+    assert near.value == pytest.approx(0.9, abs=1e-4)
+    assert far.value == pytest.approx(1, abs=1e-3)
+
+
 def test_integrals_see_a_defect_and_count_what_is_not_finite():
     half = integrate(lambda x: np.where(x[:, 0] < 0.3, gaussian(x, 0.5), 0.0))
     assert half.value == pytest.approx(0.5, abs=1e-3)

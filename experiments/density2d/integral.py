@@ -12,6 +12,8 @@ _KRONROD = np.array(
 )
 _GAUSS = np.array([8 / 9, 0.0, 5 / 9, 0.0])
 
+MOST_DOUBLINGS = 4
+
 
 class Integral(NamedTuple):
     """An integral and how it was found.
@@ -23,6 +25,7 @@ class Integral(NamedTuple):
         points: Number of evaluations.
         spacing: Least width of a cell over its seven nodes.
         not_finite: Number of points where the density is not finite; they count as 0.
+        bound: Half the side of the square at last.
     """
 
     value: float
@@ -30,6 +33,7 @@ class Integral(NamedTuple):
     points: int
     spacing: float
     not_finite: int
+    bound: float
 
 
 def integrate(
@@ -37,6 +41,7 @@ def integrate(
     *,
     bound: float = 8.0,
     cells: int = 32,
+    reach: float = 0.0,
     tolerance: float = 1e-3,
     max_points: int = 400_000,
     max_rounds: int = 8,
@@ -50,7 +55,9 @@ def integrate(
     Args:
         density: From points `(n, 2)` to densities `(n,)`.
         bound: Half the side of the square.
-        cells: Number of cells along each side at first.
+        cells: Number of cells along each side at first, even with a reach.
+        reach: The square is doubled until it holds this, at most `MOST_DOUBLINGS` times, each time
+            with cells twice as wide in what is added.
         tolerance: The sum of estimated errors that ends the refinement.
         max_points: Most evaluations; the last refinement is cut short.
         max_rounds: Most refinements.
@@ -74,9 +81,15 @@ def integrate(
         fine, coarse = (halves[:, None] ** 2 * (values @ rules)).T
         return fine, np.abs(fine - coarse)
 
-    middles = bound * ((2 * np.arange(cells) + 1) / cells - 1)
-    centres = np.stack(np.meshgrid(middles, middles, indexing="ij"), axis=-1).reshape(-1, 2)
-    halves = np.full(len(centres), bound / cells)
+    centres, halves = _cells(bound, cells)
+    for _ in range(MOST_DOUBLINGS):
+        if bound >= reach:
+            break
+        wide, wide_halves = _cells(2 * bound, cells)
+        added = np.abs(wide).max(axis=1) > bound
+        centres = np.concatenate([centres, wide[added]])
+        halves = np.concatenate([halves, wide_halves[added]])
+        bound *= 2
     values, errors = evaluate(centres, halves)
     for _ in range(max_rounds):
         room = (max_points - points) // (4 * len(offsets))
@@ -96,4 +109,11 @@ def integrate(
             for old, new in zip((centres, halves, values, errors), found, strict=True)
         )
     spacing = 2 * float(halves.min()) / len(nodes)
-    return Integral(float(values.sum()), float(errors.sum()), points, spacing, not_finite)
+    return Integral(float(values.sum()), float(errors.sum()), points, spacing, not_finite, bound)
+
+
+def _cells(bound: float, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """Centres and half-widths of the equal cells of [-bound, bound]^2."""
+    middles = bound * ((2 * np.arange(cells) + 1) / cells - 1)
+    centres = np.stack(np.meshgrid(middles, middles, indexing="ij"), axis=-1).reshape(-1, 2)
+    return centres, np.full(len(centres), bound / cells)
