@@ -1,0 +1,1 @@
+"""Five densities in the plane, learned by every flow that jinn has."""

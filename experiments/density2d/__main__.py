@@ -1,0 +1,133 @@
+"""``python -m experiments.density2d``: five densities in the plane, learned by every flow."""
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from experiments.density2d.measure import PIXELS, VIEW, chunked, run
+from experiments.density2d.plots import draw
+from experiments.density2d.problems import PROBLEMS
+from experiments.density2d.settings import FLOWS, Settings, smoke
+from experiments.record import environment
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs what the command line asks for; results of earlier runs are kept and not made again."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.density2d", description=__doc__)
+    parser.add_argument("--flow", nargs="+", choices=FLOWS, default=list(FLOWS))
+    parser.add_argument("--problem", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, help="training steps, in place of each flow's own")
+    parser.add_argument("--smoke", action="store_true", help="seconds, to see that it runs")
+    parser.add_argument("--out", type=Path, default=Path("results/density2d"))
+    options = parser.parse_args(arguments)
+    console = Console()
+    words = sys.argv[1:] if arguments is None else arguments
+    command = shlex.join(["python", "-m", "experiments.density2d", *words])
+    if options.smoke:
+        options.problem = options.problem[-1:]
+    stem = f"seed{options.seed}" + ("-smoke" if options.smoke else "")
+    path, pictures = options.out / f"{stem}.json", options.out / f"{stem}-panels"
+    pictures.mkdir(parents=True, exist_ok=True)
+    record = json.loads(path.read_text()) if path.exists() else {"runs": {}}
+    runs = record["runs"]
+    pairs = [(problem, flow) for problem in options.problem for flow in options.flow]
+    failed, interrupted = [], False
+    for number, (problem, flow) in enumerate(pairs, start=1):
+        name = f"{problem}/{flow}"
+        settings = chosen(flow, options.steps, smoke_run=options.smoke)
+        if name in runs and runs[name]["settings"] == json.loads(json.dumps(asdict(settings))):
+            continue
+        console.print(f"{number} of {len(pairs)}: {problem}, {flow}, {settings.steps} steps")
+        try:
+            outcome = run(PROBLEMS[problem], settings, options.seed, console)
+        except KeyboardInterrupt:
+            outcome = None
+        except Exception as error:
+            console.print(f"{name} failed: {type(error).__name__}: {error}")
+            failed.append(name)
+            continue
+        if outcome is None:
+            console.print("Interrupted; the same command goes on from here.")
+            interrupted = True
+            break
+        measured, panel = outcome
+        runs[name] = measured | {"command": command, "environment": environment()}
+        np.savez_compressed(pictures / f"{problem}-{flow}.npz", **panel)  # type: ignore[arg-type]
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(record, indent=1) + "\n")
+        part.replace(path)
+    ordered = [(problem, flow) for problem in PROBLEMS for flow in FLOWS]
+    shown = [(*pair, runs["/".join(pair)]) for pair in ordered if "/".join(pair) in runs]
+    if shown:
+        console.print(make_table(shown))
+        draw_panels(options.out / f"{stem}.png", shown, pictures, options.seed)
+        console.print(f"Wrote {path} and {options.out / f'{stem}.png'}")
+    if failed or interrupted:
+        raise SystemExit(f"failed: {', '.join(failed)}" if failed else "interrupted")
+
+
+def chosen(flow: str, steps: int | None, *, smoke_run: bool) -> Settings:
+    """The settings of a flow, with what the command line says."""
+    settings = smoke(FLOWS[flow]) if smoke_run else FLOWS[flow]
+    return settings if steps is None else replace(settings, steps=steps)
+
+
+def make_table(rows: list[tuple[str, str, dict[str, Any]]]) -> Table:
+    """Tabulates the measured figures, for 80 columns."""
+    title = "Held-out negative log-likelihood and divergence from the exact density, in nats"
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=0)
+    for column in ("problem", "flow"):
+        table.add_column(column, no_wrap=True)
+    for column in ("NLL", "exact", "KL", "integral", "train.\nsec.", "param-\neters"):
+        table.add_column(column, justify="right", no_wrap=True)
+    previous = None
+    for problem, flow, measured in rows:
+        table.add_row(
+            problem if problem != previous else "",
+            flow,
+            f"{measured['negative_log_likelihood']:.3f}",
+            f"{measured['entropy']:.3f}",
+            f"{measured['kl_divergence']:.3f}",
+            f"{measured['integral']:.4f}",
+            f"{measured['training_seconds']:.0f}",
+            f"{measured['parameters']:,}",
+        )
+        previous = problem
+    return table
+
+
+def draw_panels(path: Path, rows: list[tuple[str, str, Any]], folder: Path, seed: int) -> None:
+    """Draws the exact densities and what is there of the flows' panels."""
+    problems = [name for name in PROBLEMS if any(problem == name for problem, *_ in rows)]
+    flows = [name for name in FLOWS if any(flow == name for _, flow, _ in rows)]
+    middles = VIEW * ((2 * np.arange(PIXELS) + 1) / PIXELS - 1)
+    grid = np.stack(np.meshgrid(middles, middles, indexing="xy"), axis=-1).astype(np.float32)
+    panels: dict[tuple[str, str], Any] = {}
+    for problem in problems:
+        density = np.exp(chunked(PROBLEMS[problem].log_prob, grid.reshape(-1, 2)))
+        samples = np.asarray(PROBLEMS[problem].sample(jax.random.key(seed), 5000))
+        panels[problem, "exact"] = {
+            "samples": samples,
+            "density": density.reshape(PIXELS, PIXELS),
+        }
+        for flow in flows:
+            file = folder / f"{problem}-{flow}.npz"
+            if file.exists():
+                panels[problem, flow] = np.load(file)
+    draw(path, problems, ["exact", *flows], panels)
+
+
+if __name__ == "__main__":
+    main()
