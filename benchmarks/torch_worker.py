@@ -43,6 +43,8 @@ def serve(make: Make) -> None:
     for line in sys.stdin:
         try:
             reply = _answer(json.loads(line), make, programs)
+        except NotImplementedError as error:
+            reply = {"error": str(error)}
         except Exception as error:
             reply = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
         print(json.dumps(reply), file=answers, flush=True)
