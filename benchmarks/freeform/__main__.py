@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "memory": None,
         "threads": threads(),
         "load_average": {"start": os.getloadavg()},
-        "peers": {name: installed(name) for name in ("torch", *PEERS)},
+        "peers": {name: installed(name) for name in ("torch", *PEERS) if " " not in name},
         "environment": environment(),
     }
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 LEARNING_RATE = 1e-4
-KEYS, EVENTS = 64, 256
+KEYS, EVENTS = 32, 128
 """Of how many estimates at how many events the standard error of a log_prob is taken."""
 Layer = tuple[np.ndarray, np.ndarray]
 """Weights (inputs, outputs) and bias of a linear layer."""

@@ -15,7 +15,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "continuous": {"jinn backsolve": {"adjoint": "backsolve"}},
 }
 """Steps of jinn with other options, for comparison; the targets are for its defaults."""
-TORCH = ("FrEIA", "normflows", "zuko")
+TORCH = ("FrEIA", "normflows", "normflows series", "zuko")
 PEERS = ("bijx", *TORCH)
 
 
@@ -34,7 +34,10 @@ def make(
     """
     if library == "jinn" or library in VARIANTS[case.name]:
         return jinn_flows.make(case, name, **VARIANTS[case.name].get(library, {}))
-    needed = ("torch", library) if library in TORCH else (library,)
+    package = library.split()[0]
+    if library == "normflows series" and (case.name, name) != ("residual", "step"):
+        raise Skipped("as normflows")
+    needed = ("torch", package) if library in TORCH else (package,)
     absent = [package for package in needed if installed(package) is None]
     if absent:
         raise Skipped(f"{' and '.join(absent)} not installed")

@@ -84,8 +84,11 @@ def build_freia(case: Case) -> Flow:
     return Flow(layers, log_prob, inverse, forward, finish=finish, counted=counted)
 
 
-def build_normflows(case: Case) -> Flow:
-    """Builds `Residual` flows of `InducedNormLinear` layers, estimator and tolerance its own."""
+def build_normflows(case: Case, terms: int | None = None) -> Flow:
+    """Builds `Residual` flows of `InducedNormLinear` layers, their tolerance its own.
+
+    Without a number of terms they take its own roulette: 2 terms and 2 more on average.
+    """
     import normflows
     from normflows.nets.lipschitz import InducedNormLinear
 
@@ -96,7 +99,7 @@ def build_normflows(case: Case) -> Flow:
         linear = [InducedNormLinear(*w.shape, coeff=case.layer_bound) for w, _ in weights]
         _set(linear, weights)
         layers = [part for layer in linear for part in (layer, nn.ELU())][:-1]
-        blocks.append(normflows.flows.Residual(nn.Sequential(*layers)))
+        blocks.append(normflows.flows.Residual(nn.Sequential(*layers), n_power_series=terms))
     base = normflows.distributions.DiagGaussian(case.event, trainable=False)
     flow = normflows.NormalizingFlow(base, blocks[::-1])  # from latent to data
     normflows.utils.update_lipschitz(flow, 200)
@@ -119,6 +122,11 @@ def build_normflows(case: Case) -> Flow:
         finish=lambda: normflows.utils.update_lipschitz(flow, _ITERATIONS),
         counted=tuple(block.iresblock.nnet for block in blocks),
     )
+
+
+def build_normflows_series(case: Case) -> Flow:
+    """Builds normflows' flows with as many terms as FrEIA takes."""
+    return build_normflows(case, getattr(case, "terms", None))
 
 
 def build_zuko(case: Case) -> Flow:
@@ -147,7 +155,12 @@ def build_zuko(case: Case) -> Flow:
     )
 
 
-BUILDERS = {"FrEIA": build_freia, "normflows": build_normflows, "zuko": build_zuko}
+BUILDERS = {
+    "FrEIA": build_freia,
+    "normflows": build_normflows,
+    "normflows series": build_normflows_series,
+    "zuko": build_zuko,
+}
 
 
 def make_call(case: Case, library: str, name: str) -> tuple[Callable[[], Any], dict[str, Any]]:
@@ -188,18 +201,24 @@ def make_call(case: Case, library: str, name: str) -> tuple[Callable[[], Any], d
 
 
 def _judge(case: Case, flow: Flow, facts: dict[str, Any], calls: list[int]) -> None:
-    """Log-densities, and of estimates the standard error over keys, in evaluation."""
-    flow.module.eval()
+    """Log-densities, and of estimates the standard error over keys, with the terms of training."""
     if isinstance(case, Continuous):
+        flow.module.eval()
         x, c = map(torch.as_tensor, data(case, case.batch))
         with torch.no_grad():
             facts["log_prob"] = flow.log_prob(x, c).tolist()
         facts["evaluations"] = sum(calls)
         return
+    flow.module.train()
+    blocks = [part for part in flow.module.modules() if hasattr(part, "neumann_grad")]
+    for block in blocks:  # normflows' training has the right gradient, but not the value
+        block.neumann_grad = block.grad_in_forward = False
     x, _ = map(torch.as_tensor, data(case, EVENTS))
     found = torch.stack([flow.log_prob(x, None).detach() for _ in range(KEYS)])
     facts["standard_error"] = found.var(0).mean().sqrt().item()
     facts["log_prob"] = found.mean(0).tolist()
+    for block in blocks:
+        block.neumann_grad = block.grad_in_forward = True
 
 
 def _set(linear: Any, weights: list[Layer]) -> None:
