@@ -9,6 +9,7 @@ from rich.console import Console
 from benchmarks.coupling import libraries, report
 from benchmarks.coupling.cases import CASES, smoke
 from benchmarks.coupling.timing import measure
+from benchmarks.timing import skipped
 
 
 @pytest.mark.parametrize(
@@ -49,13 +50,13 @@ def test_ratios_are_of_the_same_round_and_to_the_fastest_peer():
     assert times == ["b", "step", "2000", "4000", "4000", "5000", "-"]
     assert "0.80 (0.80-0.80) zuko" in " ".join(ratios)
     assert ratios[-1] == "missed"
-    assert report.skipped([result, result]) == {"nflows": {"absent": ["b"]}}
+    assert skipped([result, result]) == {"nflows": {"absent": ["b"]}}
 
 
 def test_absent_peers_are_skipped_and_jinn_is_measured(monkeypatch):
     monkeypatch.setattr(libraries, "installed", lambda package: None)
     case = replace(smoke(CASES["c"]), bins=2)
-    result = measure(case, "sample", ("jinn", *libraries.PEERS), 2, libraries.TorchProcess())
+    result = measure(case, "sample", ("jinn", *libraries.PEERS), 2, libraries.torch_process())
     assert [len(rounds) for rounds in result["seconds"].values()] == [2, 2]
     assert list(result["seconds"]) == ["floor", "jinn"]
     assert result["skipped"]["flowjax"] == "flowjax not installed"

@@ -12,9 +12,10 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.coupling import report
-from benchmarks.coupling.cases import CASES, smoke, threads
-from benchmarks.coupling.libraries import PEERS, TorchProcess, installed
+from benchmarks.coupling.cases import CASES, smoke
+from benchmarks.coupling.libraries import PEERS, torch_process
 from benchmarks.coupling.timing import measure
+from benchmarks.timing import installed, skipped, threads
 from experiments.record import environment
 
 PROGRAMS = ("step", "log_prob", "sample")
@@ -43,7 +44,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def run(options: argparse.Namespace, console: Console) -> Iterator[dict[str, Any]]:
     """Measures every program of every case."""
     libraries = ("jinn", *options.peers)
-    process = TorchProcess()
+    process = torch_process()
     try:
         for case in (CASES[name] for name in options.cases):
             repeats = options.repeats or (20 if case.points <= 10_000 else MILLION_REPEATS)
@@ -85,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     for table in report.make_tables(results, ("jinn", *options.peers)):
         console.print(table)
-    for library, reasons in report.skipped(results).items():
+    for library, reasons in skipped(results).items():
         for reason, cases in reasons.items():
             console.print(f"skipped: {library} in {', '.join(cases)}: {reason}")
     report.draw(files[1], results)

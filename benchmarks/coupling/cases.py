@@ -1,6 +1,5 @@
 """The flows that are timed. Imports neither JAX nor torch: both sides of the comparison read it."""
 
-import os
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -63,8 +62,3 @@ def smoke(case: Case) -> Case:
     """The same case at sizes that take seconds."""
     points = 3000 if case.points > 10_000 else 200
     return replace(case, depth=2, hidden=(8, 8), batch=min(case.batch, 32), points=points)
-
-
-def threads() -> int:
-    """Cores that this process may use: as many threads for torch as for JAX."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from benchmarks.compiled import Program
 from benchmarks.coupling.cases import Case
-from benchmarks.coupling.model import Program
 
 CHUNK = 2048
 """Rows that are multiplied at a time where nothing is to be differentiated; whole is slower."""

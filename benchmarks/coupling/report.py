@@ -10,6 +10,7 @@ from rich.table import Table
 
 from benchmarks.coupling.cases import CASES, Case
 from benchmarks.coupling.libraries import PEERS
+from benchmarks.timing import fastest_peer, milliseconds, paired_ratio, ratio_words
 
 PEER_TARGET = 0.9
 """log_prob and sampling: at most this fraction of the fastest peer's time, or ..."""
@@ -24,9 +25,11 @@ def summarise(result: dict[str, Any]) -> dict[str, Any]:
     A ratio is the median of the rounds' ratios; the fastest peer is the one with the largest.
     """
     seconds = result["seconds"]
-    to_floor = {key: _ratio(times, seconds["floor"]) for key, times in seconds.items()}
-    ratios = {peer: _ratio(seconds["jinn"], seconds[peer]) for peer in PEERS if peer in seconds}
-    fastest = max(ratios, key=lambda peer: ratios[peer]["median"]) if ratios else None
+    to_floor = {key: paired_ratio(times, seconds["floor"]) for key, times in seconds.items()}
+    ratios = {
+        peer: paired_ratio(seconds["jinn"], seconds[peer]) for peer in PEERS if peer in seconds
+    }
+    fastest = fastest_peer(ratios)
     of_peer = ratios[fastest]["median"] if fastest else None
     case = CASES[result["case"]]
     return {
@@ -72,12 +75,12 @@ def make_tables(results: list[dict[str, Any]], libraries: tuple[str, ...]) -> li
     for result in results:
         summary, medians = result["summary"], result["summary"]["median_seconds"]
         names = ("floor", *libraries)
-        cells = [_milliseconds(medians[name]) if name in medians else "-" for name in names]
+        cells = [milliseconds(medians[name]) if name in medians else "-" for name in names]
         times.add_row(label(result), *cells)
         fastest = summary["fastest_peer"]
-        peer = f"{_words(summary['jinn_to_peer'][fastest])} {fastest}" if fastest else "-"
+        peer = f"{ratio_words(summary['jinn_to_peer'][fastest])} {fastest}" if fastest else "-"
         word = {True: "met", False: "missed", None: "no peer"}[summary["met"]]
-        of_floor = _words(summary["to_floor"]["jinn"])
+        of_floor = ratio_words(summary["to_floor"]["jinn"])
         ratios.add_row(label(result), of_floor, peer, f"{summary['target']}: {word}")
     return [times, ratios]
 
@@ -85,17 +88,6 @@ def make_tables(results: list[dict[str, Any]], libraries: tuple[str, ...]) -> li
 def label(result: dict[str, Any]) -> str:
     """The case and what is timed."""
     return f"{result['case']} {result['program']}"
-
-
-def skipped(results: list[dict[str, Any]]) -> dict[str, dict[str, list[str]]]:
-    """For each library the reasons why it was skipped, and in which cases."""
-    words: dict[str, dict[str, list[str]]] = {}
-    for result in results:
-        for library, reason in result["skipped"].items():
-            cases = words.setdefault(library, {}).setdefault(reason, [])
-            if result["case"] not in cases:
-                cases.append(result["case"])
-    return words
 
 
 def draw(path: Path, results: list[dict[str, Any]]) -> None:
@@ -140,20 +132,3 @@ def draw(path: Path, results: list[dict[str, Any]]) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
-
-
-def _ratio(times: list[float], others: list[float]) -> dict[str, float]:
-    """Median and quartiles of the rounds' ratios."""
-    ratios = [a / b for a, b in zip(times, others, strict=True)]
-    low, _, high = statistics.quantiles(ratios * 2, n=4, method="inclusive")
-    return {"median": statistics.median(ratios), "p25": low, "p75": high}
-
-
-def _milliseconds(seconds: float) -> str:
-    """Three digits, and no exponent."""
-    value = 1e3 * seconds
-    return f"{value:.0f}" if value >= 99.95 else f"{value:#.3g}"
-
-
-def _words(ratio: dict[str, float]) -> str:
-    return "{median:.2f} ({p25:.2f}-{p75:.2f})".format(**ratio)

@@ -2,7 +2,6 @@
 
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -101,34 +100,26 @@ def _mlp(case: Case, n_in: int, n_out: int) -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(sizes[-1], n_out))
 
 
-class Program:
-    """A training step, densities of points, or samples for one condition."""
+def make_call(case: Case, library: str, name: str) -> tuple[Callable[[], Any], int]:
+    """Makes a training step, densities of points, or samples for one condition.
 
-    def __init__(self, case: Case, library: str, name: str):
-        torch.manual_seed(0)
-        flow, log_prob, sample = BUILDERS[library](case)
-        self.parameters = sum(p.numel() for p in flow.parameters())
-        rows = case.batch if name == "step" else case.points
-        x, c = torch.randn(rows, case.event), torch.randn(rows, case.condition)
-        if name == "step":
-            optimizer = torch.optim.Adam(flow.parameters(), LEARNING_RATE, fused=True)
+    Returns it with the number of trained parameters.
+    """
+    torch.manual_seed(0)
+    flow, log_prob, sample = BUILDERS[library](case)
+    parameters = sum(p.numel() for p in flow.parameters())
+    rows = case.batch if name == "step" else case.points
+    x, c = torch.randn(rows, case.event), torch.randn(rows, case.condition)
+    if name == "step":
+        optimizer = torch.optim.Adam(flow.parameters(), LEARNING_RATE, fused=True)
 
-            def step() -> None:
-                optimizer.zero_grad()
-                (-log_prob(x, c).mean()).backward()
-                optimizer.step()
+        def step() -> None:
+            optimizer.zero_grad()
+            (-log_prob(x, c).mean()).backward()
+            optimizer.step()
 
-            self.call = step
-        elif name == "log_prob":
-            flow.eval()
-            self.call = torch.no_grad()(lambda: log_prob(x, c))
-        else:
-            flow.eval()
-            self.call = torch.no_grad()(lambda: sample(rows, c[0]))
-
-    def run(self, calls: int) -> float:
-        """Calls it and returns the seconds that one took."""
-        start = time.perf_counter()
-        for _ in range(calls):
-            self.call()
-        return (time.perf_counter() - start) / calls
+        return step, parameters
+    flow.eval()
+    if name == "log_prob":
+        return torch.no_grad()(lambda: log_prob(x, c)), parameters
+    return torch.no_grad()(lambda: sample(rows, c[0])), parameters

@@ -1,5 +1,6 @@
 """Multilayer perceptrons as functions of their weights, with structured Jacobians."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -67,7 +68,9 @@ def _next_columns(columns: Array | None, kernel: Array, ndim: int) -> Array:
     """The columns after a linear layer; those of the first are the kernel itself."""
     if columns is None:
         return kernel.reshape(*[1] * (ndim - 1), *kernel.shape)
-    return columns @ kernel
+    # As one matrix: the gradient of a product with several batch axes is a quarter slower on CPU.
+    flat = columns.reshape(math.prod(columns.shape[:-1]), columns.shape[-1])
+    return (flat @ kernel).reshape(*columns.shape[:-1], kernel.shape[-1])
 
 
 def add_batches(a: Array, b: Array) -> Array:

@@ -1,0 +1,1 @@
+"""Residual and continuous flows against other libraries: time, accuracy and memory."""
