@@ -55,6 +55,7 @@ def residual_flow(case: Residual, **options: Any) -> jinn.Flow:
 
 def matching_flow(case: Continuous, **options: Any) -> jinn.Flow:
     """The flow of the case's weights; options are those of `continuous_flow`."""
+    solver: dict[str, Any] = {"rtol": case.tolerance, "atol": case.tolerance} | options
     flow = continuous_flow(
         case.event,
         condition_dim=case.condition,
@@ -62,7 +63,7 @@ def matching_flow(case: Continuous, **options: Any) -> jinn.Flow:
         modulation="concat",
         frequencies=case.frequencies,
         rngs=0,
-        **{"rtol": case.tolerance, "atol": case.tolerance} | options,
+        **solver,
     )
     field: Any = flow.bijector.vector_field  # pyright: ignore[reportAttributeAccessIssue]
     (first, _), *middle, (last, _) = case.weights()
