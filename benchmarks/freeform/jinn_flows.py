@@ -34,11 +34,11 @@ def make(case: Case, name: str, **options: Any) -> tuple[Program, dict[str, Any]
 
 def residual_flow(case: Residual, **options: Any) -> jinn.Flow:
     """The flow of the case's weights; options are those of `InvertibleResidual`."""
-    options = {"coefficient": case.coefficient, "terms": case.terms} | options
+    arguments: dict[str, Any] = {"coefficient": case.coefficient, "terms": case.terms} | options
 
     def make_block(key: jax.Array) -> InvertibleResidual:
         return InvertibleResidual(
-            (case.event,), hidden=case.hidden, activation="elu", rngs=key, **options
+            (case.event,), hidden=case.hidden, activation="elu", rngs=key, **arguments
         )
 
     stack = Stack(make_block, case.depth, rngs=0)
@@ -55,7 +55,7 @@ def residual_flow(case: Residual, **options: Any) -> jinn.Flow:
 
 def matching_flow(case: Continuous, **options: Any) -> jinn.Flow:
     """The flow of the case's weights; options are those of `continuous_flow`."""
-    solver: dict[str, Any] = {"rtol": case.tolerance, "atol": case.tolerance} | options
+    tolerances: dict[str, Any] = {"rtol": case.tolerance, "atol": case.tolerance}
     flow = continuous_flow(
         case.event,
         condition_dim=case.condition,
@@ -63,7 +63,7 @@ def matching_flow(case: Continuous, **options: Any) -> jinn.Flow:
         modulation="concat",
         frequencies=case.frequencies,
         rngs=0,
-        **solver,
+        **tolerances | options,
     )
     field: Any = flow.bijector.vector_field  # pyright: ignore[reportAttributeAccessIssue]
     (first, _), *middle, (last, _) = case.weights()

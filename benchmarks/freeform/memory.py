@@ -51,9 +51,8 @@ def gradient_bytes(flow: jinn.Flow, x: jax.Array, c: jax.Array | None) -> int:
     def loss(flow: jinn.Flow, x: jax.Array, c: jax.Array | None, key: jax.Array) -> jax.Array:
         return -flow.log_prob(x, c, key=key).mean()
 
-    compiled = jax.jit(jax.grad(loss)).lower(flow, x, c, jax.random.key(0)).compile()
-    memory: Any = compiled.memory_analysis()
-    return memory.temp_size_in_bytes
+    compiled: Any = jax.jit(jax.grad(loss)).lower(flow, x, c, jax.random.key(0)).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
 
 
 def growth(found: dict[int, int]) -> float:

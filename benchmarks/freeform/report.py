@@ -59,8 +59,10 @@ def _apart(facts: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 def make_tables(results: list[dict[str, Any]]) -> list[Table]:
     """Times with what was reached in them, and jinn's ratios beside the targets."""
     style: dict[str, Any] = {"title_justify": "left", "box": box.SIMPLE_HEAD}
-    times = Table("", "", title="Times, and what was reached in them", **style)
-    for name in ("ms", "jinn's time /", "evaluations", "standard error", "apart", "round trip"):
+    times = Table(title="Times, and what was reached in them", **style)
+    for name in ("", " "):
+        times.add_column(name, no_wrap=True)
+    for name in ("ms", "jinn's time /", "calls", "std err", "apart", "round trip"):
         times.add_column(name, justify="right")
     verdicts = Table("", title="jinn's time, median and quartiles of the rounds' ratios", **style)
     for name in ("/ fastest peer", "target"):
