@@ -103,9 +103,9 @@ def run(problem: InverseProblem, settings: Settings, console: Console) -> Outcom
         network["samples_per_second"] = _samples_per_second(
             posterior, example_y, settings.timed_samples
         )
-        evaluations = _evaluations(posterior, y[complete])
-        if evaluations:
-            network["evaluations_per_sample"] = evaluations
+        if isinstance(posterior, jinn.Posterior) and isinstance(posterior.flow, jinn.Flow):
+            evaluations = _evaluations(posterior.flow, posterior, y[complete])
+            network |= {"evaluations_per_sample": evaluations} if evaluations else {}
     return Outcome(
         network=network,
         errors=errors,
@@ -168,9 +168,9 @@ def _samples_per_second(posterior: Any, y: jax.Array, n: int) -> float:
     return n / seconds
 
 
-def _evaluations(posterior: Any, y: jax.Array) -> float:
+def _evaluations(flow: jinn.Flow, posterior: jinn.Posterior, y: jax.Array) -> float:
     """Mean number of evaluations of a network in the solves for a sample, 0 without solves."""
-    z = posterior.flow.base.sample(jax.random.key(0), (len(y),))
+    z = flow.base.sample(jax.random.key(0), (len(y),))
     condition = (y - posterior.y_mean[...][None]) / posterior.y_scale[...][None]
-    *_, infos = jax.jit(posterior.flow.bijector.inverse_with_info)(z, condition)
+    *_, infos = jax.jit(flow.bijector.inverse_with_info)(z, condition)
     return float(sum(jnp.mean(info.evaluations) for info in infos))
