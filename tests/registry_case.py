@@ -17,7 +17,7 @@ class Case:
     """A bijector of class `kind`, and data for it; `make(dtype)` has parameters of that type.
 
     `domain`, `codomain` and `solver_tolerance` (by type) are those of `check_bijector`. A case that
-    is `slow` runs in float64 with the slow tests only.
+    is `slow` runs with the slow tests only.
     """
 
     kind: type[Bijector]

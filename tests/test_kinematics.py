@@ -168,7 +168,14 @@ def test_the_program_with_a_stand_in(monkeypatch, tmp_path, capsys):
     assert record["environment"]["jax"] == jax.__version__
 
 
-@pytest.mark.parametrize("flow", PRESETS)
+@pytest.mark.parametrize(
+    "flow",
+    [
+        pytest.param(flow, marks=() if flow == "real_nvp" else pytest.mark.slow)
+        for flow in PRESETS
+        if flow != "neural_spline_flow"  # the smoke run
+    ],
+)
 def test_a_short_run(flow):
     settings = smoke(PRESETS[flow])
     outcome = comparison.run(PROBLEM, settings, Console(quiet=True))

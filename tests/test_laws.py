@@ -35,13 +35,13 @@ def _compile_fast() -> Iterator[None]:
 
 
 def _cases() -> list[Any]:
-    """Every case twice: float32 with the type hook, float64 without it, slow where it is so."""
+    """Every case twice: float32 with the type hook, float64 without it."""
     cases: list[Any] = []
-    for name in CASES:
-        cases.append((name, "float32"))
-        marks = [pytest.mark.no_type_hook]
-        if "5|3" in name or CASES[name].slow:  # its members are cases too
-            marks.append(pytest.mark.slow)
+    for name, case in CASES.items():
+        slow = [pytest.mark.slow]
+        cases.append(pytest.param(name, "float32", marks=slow * case.slow))
+        is_slow = case.slow or "5|3" in name  # whose members are cases too
+        marks = [pytest.mark.no_type_hook, *slow * is_slow]
         cases.append(pytest.param(name, "float64", marks=marks))
     return cases
 
