@@ -154,7 +154,7 @@ def test_no_validation_and_a_simulator_without_a_hash(monkeypatch):
 
     defaults = defaults_for(None)._replace(steps=2, patience=3, batch_size=8)
     module = sys.modules["jinn.inference.fit_posterior"]
-    monkeypatch.setattr(module, "defaults_for", lambda rows: defaults)
+    monkeypatch.setattr(module, "defaults_for", lambda rows, method: defaults)
     flow = jinn.flows.nice(1, condition_dim=1, depth=1, hidden=4, rngs=0)
     posterior = jinn.fit_posterior(
         jax.random.key(0), Simulator(1.0), flow=flow, validation=0, progress=False

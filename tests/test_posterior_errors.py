@@ -82,7 +82,8 @@ def test_simulators_that_jax_cannot_trace_or_of_other_rows():
 
 
 def test_unknown_method():
-    with pytest.raises(ValueError, match="expected method to be \"likelihood\", got 'magic'"):
+    text = r"expected method to be one of \['likelihood', 'flow_matching'\], got 'magic'"
+    with pytest.raises(ValueError, match=text):
         fit(method="magic")
 
 

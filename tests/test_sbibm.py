@@ -69,7 +69,7 @@ def test_references_are_read_from_a_wheel(tmp_path):
 def test_runs_are_kept_and_shown(monkeypatch, tmp_path, capsys):
     calls = []
 
-    def judge(problem, n, seed, references, **options):
+    def judge(problem, n, seed, references, method, **options):
         calls.append((problem.name, n, seed))
         accuracies = {str(i): 0.5 + 0.01 * i for i in references}
         published = problem.published.get(n)
