@@ -1,5 +1,7 @@
 """Rejection with a Gaussian tolerance against posteriors known in closed form."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,26 @@ def gaussian_model(key, n):
 
 
 Y = np.array([0.5, -1.0], np.float32)
+
+
+@dataclass
+class Unhashable:
+    deviation: float
+
+    def __call__(self, key, n):
+        x, _ = gaussian_model(key, n)
+        return x, self.deviation * x
+
+
+def test_a_simulator_without_a_hash_and_one_that_cannot_be_traced():
+    options = {"n_samples": 2, "chunk_size": 8}
+    simulate, key = Unhashable(0.0), jax.random.key(0)
+    near = abc_quantile(key, simulate, np.zeros(2), n_simulations=16, **options)
+    np.testing.assert_array_equal(near.distances, 0.0)
+    assert abc_rejection(key, simulate, np.zeros(2), tolerance=1.0, **options).simulations == 8
+    with pytest.raises(ValueError, match=r"abc_quantile: JAX cannot trace simulate.* jax.numpy"):
+        abc_quantile(key, lambda key, n: 2 * [np.asarray(jax.random.normal(key, (n, 2)))], Y,
+                     n_simulations=16, **options)  # fmt: skip
 
 
 def test_gaussian_posterior():

@@ -7,7 +7,7 @@ import pytest
 
 import jinn
 from jinn.bijectors import Affine, Chain, ConditionalAffine, Coupling
-from jinn.distributions import StandardNormal
+from jinn.distributions import StandardNormal, Uniform
 from jinn.flows import Ensemble, real_nvp
 from jinn.inference.members import record_of, train_members
 from jinn.training.memo import remembered
@@ -86,6 +86,8 @@ def test_shapes_and_densities_of_samples():
     np.testing.assert_allclose(log_prob, CONDITIONAL.log_prob(x, condition), rtol=1e-5)
     assert CONDITIONAL.sample(KEY, (2, 3), condition[0]).shape == (2, 3, 2)
     assert CONDITIONAL.sample(KEY, (0,), condition).shape == (0, 4, 2)
+    empty, none = CONDITIONAL.sample_and_log_prob(KEY, (5,), jnp.zeros((0, 3)), log_det_key=KEY)
+    assert empty.shape == (5, 0, 2) and none.shape == (5, 0)
     mapped = jax.vmap(lambda key: CONDITIONAL.sample(key, (7,), condition[0]))(
         jax.random.split(KEY, 3)
     )
@@ -140,7 +142,8 @@ def outcome(flow, losses, *, interrupted=False):
         (None, ["second", "other", "other"]),
         (0, ["trial of first"]),
         (1, ["trial of second"]),
-        (2, ["second"]),
+        (2, ["trial of second"]),
+        (3, ["second"]),
         (4, ["second", "other"]),
     ],
 )
@@ -178,17 +181,74 @@ def test_flows_like_the_best_candidate_are_trained(interrupted_in, kept, monkeyp
     assert record.skipped_steps == len(kept) and record.interrupted == (interrupted_in is not None)
 
 
+def train_two(train, try_out):
+    candidates = [conditional(0), conditional(1)]
+    return train_members(
+        KEY,
+        candidates,
+        2,
+        lambda key, flow: train(flow is candidates[0]),
+        lambda key, flow: try_out(flow is candidates[0]),
+    )
+
+
+def diverge():
+    raise jinn.TrainingDiverged("not finite", outcome("bad", []))
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_an_interrupt_before_a_validation_returns_the_best_trial(cores, monkeypatch):
+    monkeypatch.setattr("jinn.training.together._free_cores", lambda: cores)
+
+    def trial(is_first):
+        return outcome("first" if is_first else "second", [1.0 if is_first else 2.0])
+
+    untrained = outcome("untrained", [np.nan], interrupted=True)
+    assert train_two(lambda _: untrained, trial)[0].flow == "first"
+    better = outcome("better", [0.5, np.nan], interrupted=True)
+    members = train_two(lambda is_first: better if is_first else untrained, trial)
+    assert [(m.flow, m.interrupted) for m in members] == [("better", True)]
+
+    def press(_):
+        raise KeyboardInterrupt
+
+    assert [(m.flow, m.interrupted) for m in train_two(press, trial)] == [("first", True)]
+    with pytest.raises(KeyboardInterrupt):
+        train_two(press, press)
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_flows_that_diverge_are_left_out(cores, monkeypatch):
+    monkeypatch.setattr("jinn.training.together._free_cores", lambda: cores)
+
+    def first_diverges(is_first):
+        return diverge() if is_first else outcome("other", [1.0])
+
+    with pytest.warns(UserWarning, match=r"1 of 2 trainings diverged.*left out.*: not finite"):
+        members = train_two(first_diverges, lambda is_first: outcome("trial", [2.0 - is_first]))
+    assert [(m.flow, m.interrupted) for m in members] == [("other", False)]
+    with pytest.warns(UserWarning, match="1 of 2 trainings diverged"):
+        members = train_two(lambda is_first: outcome(is_first, [1.0]), first_diverges)
+    assert [m.flow for m in members] == [False, False]  # trained from the second candidate
+    with pytest.raises(jinn.TrainingDiverged):
+        train_two(lambda _: diverge(), lambda _: outcome("trial", [1.0]))
+
+
 def test_one_flow_unless_told():
     assert isinstance(fit_several().flow, jinn.Flow)
 
 
 def test_ensembles_that_cannot_be_trained():
-    with pytest.raises(ValueError, match="ensemble to be at least 1, got 0"):
+    with pytest.raises(ValueError, match="ensemble to be a whole number of at least 1, got 0"):
         fit_several(ensemble=0)
     coupling = Coupling((2,), mask=(True, False), condition_shape=(3,), hidden=(4,), rngs=0)
     own = jinn.Flow(coupling, StandardNormal((2,)))
     with pytest.raises(ValueError, match="ensemble=2 needs flows with weights of their own"):
         fit_several(flow=own, ensemble=2)
+    based = conditional(0)
+    based.base = Uniform((2,))
+    with pytest.raises(ValueError, match=r"ensemble=2 needs flows .*or its parts were changed"):
+        fit_several(flow=based, ensemble=2)
 
 
 def test_results_are_remembered_for_equal_arguments_only():

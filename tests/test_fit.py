@@ -185,18 +185,6 @@ def test_the_best_weights_are_kept_and_patience_stops() -> None:
     assert stopped.history["step"][-1] == 25
 
 
-def test_the_average_of_the_weights_is_validated_and_returned() -> None:
-    average, p = 0.0, 0.0
-    for step in range(40):
-        p -= 1.0
-        decay = min(0.6, (1 + step) / (10 + step))
-        average = decay * average + (1 - decay) * p
-    options = COUNTING | {"validation": jnp.ones((6, 1)), "validate_every": 40}
-    result = fit(KEY, COUNTER, zeros, steps=40, ema_decay=0.6, **options)
-    assert float(result.flow["p"]) == pytest.approx(average, rel=1e-5)
-    assert result.history["validation_loss"][-1] == pytest.approx(abs(average + 10), rel=1e-5)
-
-
 def test_without_validation_the_last_weights_are_returned() -> None:
     result = fit(KEY, COUNTER, zeros, steps=17, validation=0, validate_every=5, **COUNTING)
     assert float(result.flow["p"]) == -17.0
@@ -272,6 +260,21 @@ def test_the_loss_is_traced_no_more_often_in_a_longer_training() -> None:
         return count
 
     assert traces(10) == traces(103)
+
+
+def test_a_simulator_is_compiled_once_for_all_trainings() -> None:
+    traces = []
+
+    def counted(key: jax.Array, n: int) -> jax.Array:
+        traces.append(n)
+        return zeros(key, n)
+
+    counts = []
+    for _ in range(2):
+        fit(KEY, COUNTER, counted, steps=3, validation=3, **COUNTING)
+        counts.append(len(traces))
+        traces.clear()
+    assert counts[1] == 2 < counts[0]  # two looks at its shapes, nothing compiled
 
 
 # An optimiser whose state is the very buffers that it was given.

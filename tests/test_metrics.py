@@ -136,6 +136,15 @@ def test_calibration_depends_on_the_key_alone():
     assert first == again != other
 
 
+def test_calibration_takes_an_int_as_key():
+    x, y = pairs(20)
+    errors = [
+        calibration_error(GaussianPosterior(), x, y, samples=50, key=key)
+        for key in (1, jax.random.key(1))
+    ]
+    assert errors[0] == errors[1]
+
+
 def test_calibration_shows_samples_that_are_not_numbers():
     x, y = pairs(100)
     assert np.isnan(calibration_error(GaussianPosterior(shift=jnp.nan), x, y, samples=50))
@@ -198,6 +207,13 @@ def test_c2st_does_not_depend_on_units():
     x, y = samples(200, 2) + np.float32(1.0), samples(200, 2, seed=1)
     units = np.float32([64.0, 1 / 64])
     assert c2st(x, y) == c2st(units * x, units * y)
+
+
+def test_c2st_leaves_an_element_that_is_constant():
+    constant = np.ones((20, 1))
+    x, y = (np.hstack([samples(20, 1, seed=seed), constant]) for seed in (0, 1))
+    assert 0.0 <= c2st(x, y) < 1.0
+    assert c2st(x + np.array([[0.0, 5.0]]), y) == 1.0
 
 
 def test_c2st_wants_two_finite_matrices():

@@ -1,11 +1,15 @@
 """`fit_posterior` and `Posterior`: known posteriors, standardisation, support, shapes."""
 
+import sys
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jinn
+from jinn.inference.defaults import defaults_for
 
 NOISE = 0.5
 SCALE = 10.0
@@ -137,6 +141,26 @@ def test_bounded_posterior_integrates_to_one():
     edges = jax.nn.sigmoid(jnp.linspace(-16, 16, 4001))
     density = jnp.exp(posterior.log_prob(edges[:, None], jnp.array([0.2])))
     np.testing.assert_allclose(jnp.trapezoid(density, edges), 1.0, atol=5e-3)
+
+
+def test_no_validation_and_a_simulator_without_a_hash(monkeypatch):
+    @dataclass
+    class Simulator:
+        shift: float
+
+        def __call__(self, key, n):
+            x = jax.random.normal(key, (n, 1))
+            return x, x + self.shift
+
+    defaults = defaults_for(None)._replace(steps=2, patience=3, batch_size=8)
+    module = sys.modules["jinn.inference.fit_posterior"]
+    monkeypatch.setattr(module, "defaults_for", lambda rows: defaults)
+    flow = jinn.flows.nice(1, condition_dim=1, depth=1, hidden=4, rngs=0)
+    posterior = jinn.fit_posterior(
+        jax.random.key(0), Simulator(1.0), flow=flow, validation=0, progress=False
+    )
+    assert np.isnan(posterior.training.history["validation_loss"]).all()
+    np.testing.assert_allclose(posterior.y_mean[...], 1.0, atol=0.05)
 
 
 def test_dict_observations():

@@ -53,9 +53,45 @@ def test_support_of_another_shape():
         fit(support=(np.zeros(2), np.ones(2)))
 
 
+def test_validation_data_of_another_width_or_outside_the_support():
+    with pytest.raises(ValueError, match=r"validation data have x of shape \(3,\) and y of shape "
+                       r"\(1,\), but the training data have \(3,\) and \(2,\)"):  # fmt: skip
+        fit(validation=(X[:5], Y[:5, :1]))
+    with pytest.raises(ValueError, match=r"validation data have x of shape \(1,\) and y of"):
+        fit(validation=(X[:5, :1], Y[:5]))
+    with pytest.raises(ValueError, match=r"x of the validation data is outside the declared"):
+        fit(validation=(X[:5] + 1, Y[:5]), support=(0, 1))
+    with pytest.raises(ValueError, match="the rows of validation data have the shapes"):
+        fit(validation=np.zeros((5, 3), np.float32))
+
+
+def test_x_that_is_a_dict_or_complex():
+    with pytest.raises(ValueError, match=r"expected x of the training data to be one .* dict"):
+        fit(({"a": X}, Y))
+    with pytest.raises(ValueError, match="expected x of the training data to be real, got complex"):
+        fit((X + 1j, Y))
+    with pytest.raises(ValueError, match="expected y of the training data to be real, got complex"):
+        fit((X, Y + 1j))
+
+
+def test_simulators_that_jax_cannot_trace_or_of_other_rows():
+    with pytest.raises(ValueError, match=r"fit_posterior: JAX cannot trace simulate.* beforehand"):
+        fit(lambda key, n: (np.asarray(jax.random.normal(key, (n, 3))), jnp.zeros((n, 2))))
+    with pytest.raises(ValueError, match="asked for n=16384 rows and returned x 100, y 100"):
+        fit(lambda key, n: (jax.random.normal(key, (100, 3)), jnp.zeros((100, 2))))
+
+
 def test_unknown_method():
     with pytest.raises(ValueError, match="expected method to be \"likelihood\", got 'magic'"):
         fit(method="magic")
+
+
+@pytest.mark.parametrize("size", [0, 2.5, True, "2"])
+def test_sizes_that_no_ensemble_has(size):
+    with pytest.raises(
+        ValueError, match=f"ensemble to be a whole number of at least 1, got {size!r}"
+    ):
+        fit(ensemble=size)
 
 
 def test_data_that_are_no_pair():
@@ -109,6 +145,12 @@ def test_observation_of_a_wrong_size(posterior):
 def test_observation_is_missing(posterior):
     with pytest.raises(ValueError, match="Posterior: y is missing"):
         posterior.sample(KEY, (1,))
+
+
+@pytest.mark.parametrize("shape", [-1, 1e3, (2.5,), (2, -3), "3"])
+def test_shapes_that_no_draw_has(posterior, shape):
+    with pytest.raises(ValueError, match=r"Posterior.sample: expected shape to be a whole number"):
+        posterior.sample(KEY, shape, jnp.zeros(2))
 
 
 def test_x_of_a_wrong_size(posterior):

@@ -13,6 +13,8 @@ import pytest
 import jinn
 from jinn.bijectors import Chain, Coupling, Permute
 from jinn.distributions import StandardNormal
+from jinn.flows.specification import is_specified
+from jinn.inference.posterior import wrapped
 
 pytestmark = pytest.mark.no_type_hook
 
@@ -109,6 +111,53 @@ def test_a_posterior_put_together_by_hand(tmp_path):
     same(posterior, jinn.Posterior.load(tmp_path / "posterior"))
 
 
+def same_with(flow, posterior, path):
+    with pytest.warns(UserWarning, match=r"or its parts were changed since.*load\(path, flow="):
+        posterior.save(path)
+    with pytest.raises(ValueError, match="pass flow= a flow built as the saved one was"):
+        jinn.Posterior.load(path)
+    loaded = jinn.Posterior.load(path, flow=flow)
+    assert jax.tree.structure(loaded) == jax.tree.structure(posterior)
+    jax.tree.map(np.testing.assert_array_equal, loaded, posterior)
+
+
+def test_a_specification_that_is_out_of_date_is_not_saved(posterior, tmp_path):
+    path, flow, numbers = tmp_path / "posterior", posterior.flow, (np.zeros(2), np.ones(2))
+    tuned = wrapped(flow, (-1.0, 1.0), 0.0, 1.0)  # as jinn.fit_posterior(flow=posterior.flow)
+    same_with(flow, jinn.Posterior(tuned, *numbers, wrapping="bounded"), path)
+    same_with(flow, jinn.Posterior(flow, *numbers), path)
+    same_with(flow, jinn.Posterior(jinn.flows.Ensemble([flow, flow]), *numbers), path)
+    based = jinn.flows.real_nvp(3, rngs=0, **OPTIONS)
+    based.base = jinn.distributions.Uniform((3,))
+    same_with(based, jinn.Posterior(wrapped(based, None, 0.0, 1.0), *numbers, wrapping="affine"),
+              path)  # fmt: skip
+
+
+def test_a_posterior_of_which_no_file_could_be_loaded_is_not_saved(posterior, tmp_path):
+    other = jax.tree.map(lambda leaf: leaf, posterior)
+    other.flow = jinn.flows.real_nvp(3, rngs=0, **OPTIONS)
+    with pytest.raises(ValueError, match=r"not wrapped .*nothing was written.* jinn.Posterior\("):
+        other.save(tmp_path / "posterior")
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_alone_may_change(posterior, tmp_path):
+    changed = jax.tree.map(lambda leaf: (1.5 * leaf).astype(jnp.bfloat16), posterior)
+    changed.save(tmp_path / "posterior")
+    loaded = jinn.Posterior.load(tmp_path / "posterior")
+    jax.tree.map(np.testing.assert_array_equal, loaded, changed)
+
+
+@pytest.mark.parametrize("name", ["nice", "real_nvp", "gin", "neural_spline_flow"])
+def test_every_named_flow_is_specified(name):
+    build = getattr(jinn.flows, name)
+    assert is_specified(build(4, depth=2, hidden=4, rngs=1))
+    mixed = build(4, condition_dim=2, depth=2, hidden=[4], mixing="plu", rngs=1)
+    assert is_specified(jinn.initialize(mixed, jnp.eye(4), jnp.ones((4, 2))))
+    mixed.base = jinn.distributions.Uniform((4,))
+    assert not is_specified(mixed)
+
+
 def test_files_that_are_none(posterior, tmp_path):
     with pytest.raises(FileNotFoundError):
         jinn.Posterior.load(tmp_path / "missing")
@@ -118,6 +167,13 @@ def test_files_that_are_none(posterior, tmp_path):
     np.savez(tmp_path / "other.npz", a=np.ones(3))
     with pytest.raises(ValueError, match=r"other.npz: this is no file saved by jinn"):
         jinn.Posterior.load(tmp_path / "other.npz")
+    np.save(tmp_path / "array.npy", np.ones(3))
+    with pytest.raises(ValueError, match=r"array.npy: this is no file saved by jinn"):
+        jinn.Posterior.load(tmp_path / "array.npy")
+    for text in ("[1]", "3", '{"dtypes": {}}', '{"dtypes": [], "content": {}}'):
+        np.savez(tmp_path / "foreign.npz", description=np.array(text))
+        with pytest.raises(ValueError, match=r"foreign.npz: this is no file saved by jinn"):
+            jinn.Posterior.load(tmp_path / "foreign.npz")
     posterior.save(tmp_path / "posterior")
     whole = (tmp_path / "posterior").read_bytes()
     (tmp_path / "torn").write_bytes(whole[: len(whole) // 2])

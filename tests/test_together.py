@@ -80,6 +80,53 @@ def test_an_error_ends_the_others_and_is_raised():
     assert ended == ["stopped"]
 
 
+@pytest.mark.parametrize("cores", [1, 3])
+def test_ctrl_c_between_trainings_keeps_those_that_ended(cores, monkeypatch):
+    monkeypatch.setattr(together, "_free_cores", lambda: cores)
+
+    def press():
+        time.sleep(0.2)
+        raise KeyboardInterrupt
+
+    trainings = [lambda: "one", lambda: "two", press]
+    assert train_together(trainings, is_stopped) == (["one", "two"], True)
+
+
+def test_ctrl_c_reaches_trainings_within_trainings():
+    begun, stop = [], threading.Event()
+
+    def inner():
+        begun.append(1)
+        stop.wait(10)
+        return until_stopped()
+
+    def outer():
+        return train_together([inner, inner, inner], is_stopped)
+
+    def interrupt():
+        while len(begun) < 3:
+            time.sleep(0.01)
+        stop.set()
+        raise KeyboardInterrupt
+
+    results, interrupted = train_together([outer, interrupt], lambda _: False)
+    assert interrupted and results == [(["stopped"] * 3, True)]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        lambda: jax.debug_nans(True),
+        lambda: jax.debug_infs(True),
+        lambda: jax.threefry_partitionable(False),
+    ],
+)
+def test_numeric_settings_keep_trainings_in_their_thread(setting):
+    with setting():
+        assert together._free_cores() == 1
+    assert together._free_cores() == 3
+
+
 def test_settings_of_one_thread_keep_trainings_in_it():
     here = threading.get_ident()
     with jax.numpy_dtype_promotion("strict"):

@@ -104,7 +104,7 @@ class Ensemble(nnx.Module):
             order = jnp.argsort(numbers, axis=0)[:n]
 
             def shuffle(leaf: Array) -> Array:
-                leaf = leaf.reshape(-1, *leaf.shape[2:])
+                leaf = leaf.reshape(self.size * each, *leaf.shape[2:])
                 rest = (1,) * (leaf.ndim - order.ndim)
                 chosen = jnp.take_along_axis(leaf, order.reshape(*order.shape, *rest), axis=0)
                 return chosen.reshape(*shape, *chosen.shape[1:])
@@ -121,7 +121,12 @@ class Ensemble(nnx.Module):
         )
 
     def sample_and_log_prob(
-        self, key: jax.Array, shape: tuple[int, ...] = (), condition: Any = None
+        self,
+        key: jax.Array,
+        shape: tuple[int, ...] = (),
+        condition: Any = None,
+        *,
+        log_det_key: jax.Array | None = None,
     ) -> tuple[Any, Array]:
         """Draw events and evaluate their log-density; see `sample`.
 
@@ -129,6 +134,7 @@ class Ensemble(nnx.Module):
             key: A JAX key.
             shape: Leading axes of the draw.
             condition: Conditions `(*condition_batch, *condition_shape)`, or None.
+            log_det_key: A JAX key for stochastic log-determinants; None is deterministic.
 
         Returns:
             Events `(*shape, *condition_batch, *event_shape)` and their log-densities
@@ -138,7 +144,7 @@ class Ensemble(nnx.Module):
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         x = self.sample(key, shape, condition)
-        return x, self.log_prob(x, condition)
+        return x, self.log_prob(x, condition, key=log_det_key)
 
     def _of_members(self, function: Callable[[Flow, Any], Any], others: Any = None) -> Any:
         """`function(member, other)` of one member after the other, stacked."""

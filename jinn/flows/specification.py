@@ -69,6 +69,40 @@ def build_specified(specification: str, *, rngs: int | jax.Array = 0) -> Flow:
         ) from error
 
 
+def is_specified(flow: Flow) -> bool:
+    """Whether a flow's specification builds flows of its form; not so once its parts were changed.
+
+    Args:
+        flow: The flow, with any weights.
+
+    Returns:
+        Whether `build_specified` gives a flow that differs from this one in its numbers only.
+    """
+    specification = flow.specification
+    if specification is None:
+        return False
+    try:
+        return have_one_form(flow, jax.eval_shape(lambda: build_specified(specification)))
+    except ValueError:
+        return False
+
+
+def have_one_form(one: Any, other: Any) -> bool:
+    """Whether two pytrees differ in nothing but the numbers in their arrays, and those' types.
+
+    Args:
+        one: A pytree of arrays or of their shapes.
+        other: Another.
+
+    Returns:
+        Whether their structures and shapes are the same.
+    """
+    (leaves, structure), (others, other_structure) = map(jax.tree.flatten, (one, other))
+    if structure != other_structure:
+        return False
+    return list(map(jnp.shape, leaves)) == list(map(jnp.shape, others))
+
+
 def _plain(value: Any) -> Any:
     """The value in the types that JSON has."""
     if value is None or isinstance(value, str | bool):

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from jinn.networks.randomness import as_key
+from jinn.training.data import explaining_tracers, hashable
 
 Simulator = Callable[[Array, int], tuple[Array, Array]]
 _State = tuple[Array, Array, Array]
@@ -90,6 +91,7 @@ def abc_rejection(
     key = as_key(key, "abc_rejection: key")
     y, tolerance = _check_lengths("abc_rejection", y, "tolerance", tolerance)
     chunk_size = min(chunk_size, max_simulations)
+    simulate = hashable(simulate)
     _check_simulator("abc_rejection", key, simulate, y, chunk_size)
 
     result = _abc_rejection(key, y, tolerance, simulate, n_samples, max_simulations, chunk_size)
@@ -163,6 +165,7 @@ def abc_quantile(
     key = as_key(key, f"{name}: key")
     y, scale = _check_lengths(name, y, "scale", scale)
     chunk_size = min(chunk_size, n_simulations)
+    simulate = hashable(simulate)
     _check_simulator(name, key, simulate, y, chunk_size)
     result = _abc_quantile(key, y, scale, simulate, n_samples, n_simulations, chunk_size)
     if not isinstance(result.distances, Tracer) and not np.isfinite(result.distances[-1]):
@@ -196,7 +199,8 @@ def _check_lengths(name: str, y: ArrayLike, argument: str, lengths: Any) -> tupl
 
 
 def _check_simulator(name: str, key: Array, simulate: Simulator, y: Array, n: int) -> None:
-    pair = jax.eval_shape(lambda key: simulate(key, n), key)
+    with explaining_tracers(name):
+        pair = jax.eval_shape(lambda key: simulate(key, n), key)
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise ValueError(
             f"{name}: expected simulate(key, n) to return (x, y), got {type(pair).__name__}."

@@ -52,12 +52,20 @@ def read_archive(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], Any]:
     try:
         with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             text = json.loads(file[_DESCRIPTION].item())
+            content = text["content"]
             arrays = {
                 name: file[name].view(jnp.dtype(dtype)) for name, dtype in text["dtypes"].items()
             }
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (
+        ValueError,  # no NumPy file, no JSON, no numbers
+        KeyError,
+        TypeError,  # an array alone, or a description of another kind
+        AttributeError,
+        EOFError,
+        zipfile.BadZipFile,
+    ) as error:
         raise ValueError(f"{path}: this is no file saved by jinn, or it is damaged") from error
-    return arrays, text["content"]
+    return arrays, content
 
 
 def named_arrays(tree: Any) -> dict[str, Any]:

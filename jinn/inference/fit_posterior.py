@@ -17,7 +17,8 @@ from jinn.inference.defaults import defaults_for
 from jinn.inference.members import record_of, train_members
 from jinn.inference.posterior import Posterior, wrapped
 from jinn.networks.randomness import as_key
-from jinn.training.checks import check_finite, check_options, check_rows
+from jinn.training.checks import check_finite, check_options, check_rows, validation_rows
+from jinn.training.data import explaining_tracers, hashable
 from jinn.training.fit import WEIGHT_DECAY, FitResult, fit
 from jinn.training.optimizer import default_optimizer
 
@@ -71,11 +72,12 @@ def fit_posterior(
 
     Returns:
         The posterior; its `training` holds the history of each flow, the `member` of the ensemble.
-        After Ctrl-C it is made of the flows that were finished, or of the first one so far.
+        After Ctrl-C it is made of the flows that were finished, or else of the one so far that has
+        the lowest validation loss. Flows whose training diverged are left out, with a warning.
 
     Raises:
         ValueError: If data, flow, method or support do not fit each other; the text says how.
-        TrainingDiverged: If the loss stays without a finite value; see `jinn.fit`.
+        TrainingDiverged: If the loss of every flow stays without a finite value; see `jinn.fit`.
 
     Reference:
         Guided Image Generation with Conditional Invertible Neural Networks (Ardizzone, Luth,
@@ -96,9 +98,10 @@ def fit_posterior(
     defaults = defaults_for(None if simulated else len(x))
     if isinstance(validation, str) and validation == "default":
         validation = defaults.validation
+    validates = validation_rows(validation, 1) != 0
     if flow is None:
         candidates = _default_flows(event_shape, condition_shape, defaults.flows, flow_key)
-        candidates = candidates if validation else candidates[:1]
+        candidates = candidates if validates else candidates[:1]
         ensemble = defaults.ensemble if ensemble is None else ensemble
     else:
         candidates = [flow]
@@ -128,12 +131,13 @@ def fit_posterior(
 
     if isinstance(validation, tuple):
         pair = _checked(validation, "validation data")
-        _check_inside(pair[0], event_shape, support)
+        _check_form(pair, event_shape, condition_shape, "validation data")
+        _check_inside(pair[0], event_shape, support, "validation data")
         validation = prepare(pair)
     fit_options = {"ema_decay": defaults.ema_decay} | fit_options
     if steps is None:
         steps = defaults.steps
-        if validation is not None:
+        if validates:
             fit_options.setdefault("patience", defaults.patience)
     pairs = simulate if simulated else prepare((x, y))
     if learning_rate is None:
@@ -171,26 +175,47 @@ def _examples(data: Any, key: jax.Array) -> tuple[Array, Any]:
     """The pairs given, or some simulated ones, checked and as floating arrays."""
     if not callable(data):
         return _checked(data, "training data")
-    simulate: Callable[[jax.Array, int], Any] = data
-    return _checked(jax.jit(simulate, static_argnums=1)(key, STATISTICS_ROWS), "simulated data")
+    simulate: Callable[[jax.Array, int], Any] = jax.jit(hashable(data), static_argnums=1)
+    with explaining_tracers("fit_posterior"):
+        pair = simulate(key, STATISTICS_ROWS)
+    return _checked(pair, "simulated data", rows=STATISTICS_ROWS)
 
 
-def _checked(pair: Any, what: str) -> tuple[Array, Any]:
+def _checked(pair: Any, what: str, *, rows: int | None = None) -> tuple[Array, Any]:
     if not isinstance(pair, tuple) or len(pair) != 2:
         raise ValueError(
             f"fit_posterior: expected {what} (x, y), arrays or a simulator "
             f"simulate(key, n) -> (x, y), got {type(pair).__name__}"
         )
+    if not jax.tree_util.all_leaves([pair[0]]):
+        raise ValueError(
+            f"fit_posterior: expected x of the {what} to be one array (n, size), got "
+            f"{type(pair[0]).__name__}; join its parts by jax.numpy.concatenate(..., axis=-1)"
+        )
     x, y = jax.tree.map(jnp.asarray, pair)
-    check_rows((x, y), what, names=("x", "y"))
+    check_rows((x, y), what, expected=rows, names=("x", "y"))
     for name, leaf in (("x", x), *((f"y{k}", v) for k, v in _named(y))):
         if leaf.ndim < 2:
             raise ValueError(
                 f"fit_posterior: expected {name} of shape (n, size), got {leaf.shape}; "
                 f"make a single number a vector of length 1, {name}[:, None]"
             )
+        if jnp.iscomplexobj(leaf):
+            raise ValueError(
+                f"fit_posterior: expected {name} of the {what} to be real, got {leaf.dtype}; "
+                "pass real and imaginary parts side by side"
+            )
     check_finite((x, y), what, names=("x", "y"))
     return _as_floating((x, y))
+
+
+def _check_form(pair: tuple[Array, Any], event_shape: Any, condition_shape: Any, what: str) -> None:
+    got = jax.tree.map(lambda leaf: leaf.shape[1:], pair)
+    if got != (event_shape, condition_shape):
+        raise ValueError(
+            f"fit_posterior: the {what} have x of shape {got[0]} and y of shape {got[1]}, but the "
+            f"training data have {event_shape} and {condition_shape}; pass pairs of these shapes"
+        )
 
 
 def _as_floating(pair: tuple[Any, Any]) -> tuple[Array, Any]:
@@ -238,7 +263,7 @@ def _margins(
     if support is None:
         infinite = jnp.full((1, *event_shape), jnp.inf, x.dtype)
         return -infinite, infinite
-    low, high = _check_inside(x, event_shape, support)
+    low, high = _check_inside(x, event_shape, support, "training data")
     with np.errstate(invalid="ignore"):
         width = np.where(np.isfinite(high - low), high - low, _statistics(x)[1])
     low, high = low + 1e-6 * width, high - 1e-6 * width
@@ -246,7 +271,7 @@ def _margins(
 
 
 def _check_inside(
-    x: Array, event_shape: tuple[int, ...], support: tuple[Any, Any] | None
+    x: Array, event_shape: tuple[int, ...], support: tuple[Any, Any] | None, what: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """The support's bounds in the shape of one x, if all rows are between them."""
     if support is None:
@@ -264,7 +289,7 @@ def _check_inside(
     if rows.any():
         elements = sorted({tuple(map(int, index)) for index in np.argwhere(outside.any(axis=0))})
         raise ValueError(
-            f"fit_posterior: x of the training data is outside the declared support in "
+            f"fit_posterior: x of the {what} is outside the declared support in "
             f"{int(rows.sum())} of {len(x)} rows, the first is row {int(rows.argmax())} "
             f"(elements {elements[:5]}); widen support=(low, high) or remove these rows"
         )

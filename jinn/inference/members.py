@@ -1,17 +1,21 @@
 """Training the flows that make a posterior: candidates on trial, then others like the best."""
 
-import operator
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from numbers import Integral
+from typing import TypeVar
 
 import jax
 import numpy as np
 
 from jinn.flows.flow import Flow
-from jinn.flows.specification import build_specified
+from jinn.flows.specification import build_specified, is_specified
 from jinn.inference.posterior import TrainingRecord
-from jinn.training.fit import FitResult
+from jinn.training.fit import FitResult, TrainingDiverged
 from jinn.training.together import train_together
+
+Result = TypeVar("Result")
 
 
 def train_members(
@@ -25,8 +29,9 @@ def train_members(
 
     The loss is that of validation. Candidates are tried with one key, so on the same pairs; each
     flow is then trained with a key of its own, the first from the candidate's weights and each
-    other from new ones. An interrupt ends it all: the flows that are finished are kept, and the
-    last is marked.
+    other from new ones. An interrupt ends it all: the flows that are finished are kept, or
+    else the one so far, trials too, that has the lowest loss, and the last is marked. A flow whose
+    training diverges is left out, with a warning.
 
     Args:
         key: A JAX key.
@@ -40,24 +45,34 @@ def train_members(
 
     Raises:
         ValueError: If the size is less than 1, or flows cannot be built like a candidate.
+        TrainingDiverged: If all trainings diverged.
+        KeyboardInterrupt: If it came before there was any flow.
     """
-    if operator.index(size) < 1:
-        raise ValueError(f"fit_posterior: expected ensemble to be at least 1, got {size}")
-    if size > 1 and any(flow.specification is None for flow in candidates):
+    if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
+        raise ValueError(
+            f"fit_posterior: expected ensemble to be a whole number of at least 1, got {size!r}"
+        )
+    if size > 1 and not all(map(is_specified, candidates)):
         raise ValueError(
             f"fit_posterior: ensemble={size} needs flows with weights of their own, and the flow "
-            "given cannot be built again, since no named builder of jinn.flows made it; pass "
-            "ensemble=1, or train several and mix them by jinn.flows.Ensemble"
+            "given cannot be built again, since no named builder of jinn.flows made it, or its "
+            "parts were changed since; pass ensemble=1, or train several and mix them by "
+            "jinn.flows.Ensemble"
         )
     trial_key, key = jax.random.split(key)
     flow = candidates[0]
+    tried: list[FitResult] = []
     if len(candidates) > 1:
-        trials = [partial(try_out, trial_key, candidate) for candidate in candidates]
-        tried, interrupted = train_together(trials, _is_interrupted)
-        best = min(range(len(tried)), key=lambda i: _best_validation_loss(tried[i]))
+
+        def try_candidate(i: int) -> tuple[int, FitResult]:
+            return i, try_out(trial_key, candidates[i])
+
+        trials = [partial(try_candidate, i) for i in range(len(candidates))]
+        numbered, interrupted = _train_together(trials, lambda trial: trial[1].interrupted)
+        tried = [result for _, result in numbered]
         if interrupted:
-            return [tried[best]._replace(interrupted=True)]
-        flow = candidates[best]
+            return _best_so_far(tried)
+        flow = candidates[min(numbered, key=lambda trial: _best_validation_loss(trial[1]))[0]]
 
     def train_member(key: jax.Array, i: int) -> FitResult:
         weights_key, train_key = jax.random.split(key)
@@ -67,8 +82,10 @@ def train_members(
 
     keys = jax.random.split(key, size)
     trainings = [partial(train_member, keys[i], i) for i in range(size)]
-    members, interrupted = train_together(trainings, _is_interrupted)
-    finished = [member for member in members if not member.interrupted] or members[:1]
+    members, interrupted = _train_together(trainings, lambda member: member.interrupted)
+    finished = [member for member in members if not member.interrupted]
+    if not finished:
+        return _best_so_far([*members, *tried])
     finished[-1] = finished[-1]._replace(interrupted=interrupted)
     return finished
 
@@ -93,8 +110,38 @@ def record_of(members: Sequence[FitResult]) -> TrainingRecord:
     )
 
 
-def _is_interrupted(result: FitResult) -> bool:
-    return result.interrupted
+def _train_together(
+    trainings: Sequence[Callable[[], Result]], is_interrupted: Callable[[Result], bool]
+) -> tuple[list[Result], bool]:
+    """`train_together`, where trainings may diverge, but for one."""
+
+    def unless_diverged(train: Callable[[], Result]) -> Result | TrainingDiverged:
+        try:
+            return train()
+        except TrainingDiverged as error:
+            return error
+
+    ended, interrupted = train_together(
+        [partial(unless_diverged, train) for train in trainings],
+        lambda result: not isinstance(result, TrainingDiverged) and is_interrupted(result),
+    )
+    sound = [result for result in ended if not isinstance(result, TrainingDiverged)]
+    errors = [result for result in ended if isinstance(result, TrainingDiverged)]
+    if errors and not sound:
+        raise errors[0]
+    if errors:
+        warnings.warn(
+            f"fit_posterior: {len(errors)} of {len(ended)} trainings diverged, and their flows are "
+            f"left out. The first: {errors[0]}",
+            stacklevel=4,
+        )
+    return sound, interrupted
+
+
+def _best_so_far(results: Sequence[FitResult]) -> list[FitResult]:
+    if not results:
+        raise KeyboardInterrupt
+    return [min(results, key=_best_validation_loss)._replace(interrupted=True)]
 
 
 def _best_validation_loss(result: FitResult) -> float:

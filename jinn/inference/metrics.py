@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jinn.functional.kernels import mmd_squared
+from jinn.networks.randomness import as_key
 
 _VALUES_PER_CHUNK = 2**22
 
@@ -105,7 +106,8 @@ def c2st(samples: ArrayLike, reference: ArrayLike, *, seed: int = 1) -> float:
 
     0.5 means that it cannot, 1 that it always can. As the sbibm benchmark defines it: a perceptron
     with two hidden layers of ``10 dim`` units, its mean accuracy over 5 folds, both sets
-    standardised by mean and standard deviation of the reference.
+    standardised by mean and standard deviation of the reference; an element that is the same in
+    all of the reference is divided by 1.
 
     Args:
         samples: Samples to judge, shape (n, dim).
@@ -142,6 +144,7 @@ def c2st(samples: ArrayLike, reference: ArrayLike, *, seed: int = 1) -> float:
     except ImportError as error:
         raise ImportError("c2st needs scikit-learn: pip install scikit-learn") from error
     mean, deviation = y.mean(axis=0), y.std(axis=0, ddof=1)
+    deviation[np.ptp(y, axis=0) == 0] = 1.0
     data = (np.concatenate([y, x]) - mean) / deviation
     labels = np.repeat([0.0, 1.0], [len(y), len(x)])
     width = 10 * x.shape[1]
@@ -195,7 +198,7 @@ def calibration_error(
     y: Any,
     *,
     samples: int = 1000,
-    key: Array | None = None,
+    key: int | Array | None = None,
 ) -> Float[Array, ""]:
     """Measures the median over confidences q of |share of true x in central q-intervals - q|.
 
@@ -204,14 +207,14 @@ def calibration_error(
         x: True parameters, shape (n, dim): with y, n independent draws of the joint distribution.
         y: Their observations, shape (n, dim_y), or a dict of arrays with n rows each.
         samples: Posterior samples for each observation.
-        key: A JAX random key; the default is ``jax.random.key(0)``.
+        key: A JAX random key, or an int to make one of; the default is 0.
 
     Returns:
         The error, a scalar between 0 and 1: 0.01 is one percentage point. NaN if a sample or a
         true value is NaN.
 
     Raises:
-        ValueError: Fewer than 2 samples, or shapes that do not match.
+        ValueError: Fewer than 2 samples, shapes that do not match, or a key that is none.
 
     Reference:
         Analyzing Inverse Problems with Invertible Neural Networks. Ardizzone, Kruse, Wirkert,
@@ -228,7 +231,7 @@ def calibration_curve(
     y: Any,
     *,
     samples: int = 1000,
-    key: Array | None = None,
+    key: int | Array | None = None,
 ) -> CalibrationCurve:
     r"""Counts how often the true x lies in central credible intervals of mass 0.01, 0.02, ..., 1.
 
@@ -242,13 +245,13 @@ def calibration_curve(
         x: True parameters, shape (n, dim): with y, n independent draws of the joint distribution.
         y: Their observations, shape (n, dim_y), or a dict of arrays with n rows each.
         samples: Posterior samples for each observation.
-        key: A JAX random key; the default is ``jax.random.key(0)``.
+        key: A JAX random key, or an int to make one of; the default is 0.
 
     Returns:
         A `CalibrationCurve`. Its shares are NaN if a sample or a true value is NaN.
 
     Raises:
-        ValueError: Fewer than 2 samples, or shapes that do not match.
+        ValueError: Fewer than 2 samples, shapes that do not match, or a key that is none.
     """
     x, y = jnp.asarray(x), jax.tree.map(jnp.asarray, y)
     shapes = jax.tree.map(jnp.shape, y)
@@ -260,7 +263,7 @@ def calibration_curve(
         )
     if samples < 2:
         raise ValueError(f"calibration_curve: expected at least 2 samples, got {samples}.")
-    key = jax.random.key(0) if key is None else key
+    key = as_key(0 if key is None else key, "calibration_curve: key")
     chunk = max(1, min(len(x), _VALUES_PER_CHUNK // (samples * x.shape[1])))
     ranges = []
     for index, start in enumerate(range(0, len(x), chunk)):

@@ -18,11 +18,12 @@ from jinn.bijectors.elementwise import Affine, Unconstrain
 from jinn.bijectors.shapes import Shape, as_event, batched, freeze_shape
 from jinn.flows.ensemble import Ensemble
 from jinn.flows.flow import Flow
-from jinn.flows.specification import build_specified
+from jinn.flows.specification import build_specified, have_one_form
 from jinn.inference.archive import named_arrays, read_archive, with_arrays, write_archive
 
 _KIND = "jinn.Posterior, version 1"
 _HISTORY = "history/"
+_MAPS_OF_WRAPPING = {"none": 0, "affine": 1, "bounded": 2}
 
 
 class TrainingRecord:
@@ -106,10 +107,19 @@ class Posterior(nnx.Module):
             Samples of shape `(*shape, *batch, *event_shape)`, inside the support.
 
         Raises:
-            ValueError: If y is missing or of a wrong shape.
+            ValueError: If y is missing or of a wrong shape, or the shape is none.
         """
-        shape = tuple(shape) if isinstance(shape, tuple | list) else (operator.index(shape),)
-        return _sample(self, key, shape, self._check(y))
+        given = shape if isinstance(shape, tuple | list) else (shape,)
+        try:
+            sizes = tuple(map(operator.index, given))
+        except TypeError:
+            sizes = (-1,)
+        if min(sizes, default=0) < 0:
+            raise ValueError(
+                f"Posterior.sample: expected shape to be a whole number of samples, at least 0, or "
+                f"a tuple of such numbers, got {shape!r}"
+            )
+        return _sample(self, key, sizes, self._check(y))
 
     def log_prob(self, x: Any, y: Any) -> Array:
         """Log-density, `log p(x | y)`, in nats per unit of x; compiled.
@@ -131,23 +141,19 @@ class Posterior(nnx.Module):
         """Write the posterior to a file, to be read by `Posterior.load`.
 
         The file is NumPy's .npz, without pickle. A flow of a named builder of `jinn.flows` is
-        described in it; for any other a warning says what loading will need.
+        described in it; for any other, and for one whose parts were changed since, a warning says
+        what loading will need.
 
         Args:
             path: The file; one of that name is replaced.
+
+        Raises:
+            ValueError: If the flow was replaced by one that no file of this kind can describe.
         """
-        specification = self.flow.specification
-        if specification is None:
-            warnings.warn(
-                "Posterior.save: the flow was not made by a named builder of jinn.flows, so the "
-                "file holds its arrays only; read it with Posterior.load(path, flow=...), "
-                "given a flow built as this one was",
-                stacklevel=2,
-            )
         history = {f"{_HISTORY}{name}": v for name, v in self.training.history.items()}
         description = {
             "kind": _KIND,
-            "specification": specification,
+            "specification": self.flow.specification,
             "wrapping": self.wrapping,
             "ensemble": self.flow.size if isinstance(self.flow, Ensemble) else None,
             "event_shape": self.event_shape,
@@ -155,6 +161,22 @@ class Posterior(nnx.Module):
             "interrupted": self.training.interrupted,
             "skipped_steps": self.training.skipped_steps,
         }
+        if not self._is_rebuilt(description, None):
+            description["specification"] = None
+            if not self._is_rebuilt(description, self._unwrapped()):
+                raise ValueError(
+                    f"Posterior.save: the flow is not wrapped as jinn.fit_posterior does it "
+                    f"({self.wrapping}), so a file could not be loaded; nothing was written. Make "
+                    "a posterior of that flow: jinn.Posterior(posterior.flow, "
+                    "posterior.y_mean[...], posterior.y_scale[...])"
+                )
+            warnings.warn(
+                "Posterior.save: the flow was not made by a named builder of jinn.flows, or its "
+                "parts were changed since, so the file holds its arrays only; read it with "
+                "Posterior.load(path, flow=...), given a flow built as the one was that was given "
+                "to jinn.fit_posterior or jinn.Posterior",
+                stacklevel=2,
+            )
         write_archive(path, named_arrays(self) | history, description)
 
     @classmethod
@@ -177,32 +199,43 @@ class Posterior(nnx.Module):
         arrays, description = read_archive(path)
         if not isinstance(description, dict) or description.get("kind") != _KIND:
             raise ValueError(f"Posterior.load: {path} holds no posterior of this version of jinn")
-        if flow is None:
-            if description["specification"] is None:
-                raise ValueError(
-                    f"Posterior.load: {path} does not say how its flow was built, since no named "
-                    "builder made it; pass flow= a flow built as the saved one was"
-                )
-            flow = build_specified(description["specification"])
-        shape = description["condition_shape"]
-        parts = {k: tuple(v) for k, v in shape.items()} if isinstance(shape, dict) else tuple(shape)
-        zeros = jax.tree.map(jnp.zeros, parts, is_leaf=lambda node: isinstance(node, tuple))
+        if flow is None and description["specification"] is None:
+            raise ValueError(
+                f"Posterior.load: {path} does not say how its flow was built, since no named "
+                "builder made it; pass flow= a flow built as the saved one was"
+            )
         history = {k: v for k, v in arrays.items() if k.startswith(_HISTORY)}
         record = TrainingRecord(
             {k.removeprefix(_HISTORY): v for k, v in history.items()},
             interrupted=description["interrupted"],
             skipped_steps=description["skipped_steps"],
         )
-        wrapping = description["wrapping"]
-        if wrapping != "none":
-            bounds = (0.0, 1.0) if wrapping == "bounded" else None
-            flow = wrapped(flow, bounds, 0.0, 1.0)
-        full: Flow | Ensemble = flow
-        if description.get("ensemble"):
-            full = Ensemble([flow] * description["ensemble"])
-        blank = cls(full, zeros, zeros, training=record, wrapping=wrapping)
+        blank = _blank(description, flow, record)
         weights = {k: v for k, v in arrays.items() if k not in history}
         return with_arrays(blank, weights, f"Posterior.load: {path}")
+
+    def _is_rebuilt(self, description: dict[str, Any], flow: Flow | None) -> bool:
+        """Whether loading with this description would give a posterior of this form."""
+        if flow is None and description["specification"] is None:
+            return False
+        try:
+            blank = jax.eval_shape(lambda: _blank(description, flow, self.training))
+        except ValueError:
+            return False
+        return have_one_form(self, blank)
+
+    def _unwrapped(self) -> Flow | None:
+        """The flow that `wrapped` was given, or a member's; None if that was never done."""
+        flow = self.flow
+        member = flow if isinstance(flow, Flow) else jax.tree.map(lambda a: a[0], flow.members)
+        count = _MAPS_OF_WRAPPING[self.wrapping]
+        if count == 0:
+            return member
+        if not isinstance(member.bijector, Chain) or len(member.bijector.bijectors) != count + 1:
+            return None
+        inner = Flow(member.bijector.bijectors[count], member.base)
+        inner.specification = member.specification
+        return inner
 
     def _check(self, y: Any) -> Any:
         if y is None:
@@ -248,6 +281,19 @@ def wrapped(flow: Flow, support: tuple[Any, Any] | None, mean: Any, scale: Any) 
     full = Flow(Chain([*steps, flow.bijector]), flow.base)
     full.specification = flow.specification
     return full
+
+
+def _blank(description: dict[str, Any], flow: Flow | None, training: TrainingRecord) -> Posterior:
+    """A posterior as it is described, with other numbers; the flow is built if none is given."""
+    flow = build_specified(description["specification"]) if flow is None else flow
+    shape, wrapping = description["condition_shape"], description["wrapping"]
+    parts = {k: tuple(v) for k, v in shape.items()} if isinstance(shape, dict) else tuple(shape)
+    zeros = jax.tree.map(jnp.zeros, parts, is_leaf=lambda node: isinstance(node, tuple))
+    if wrapping != "none":
+        flow = wrapped(flow, (0.0, 1.0) if wrapping == "bounded" else None, 0.0, 1.0)
+    size = description.get("ensemble")
+    full = Ensemble([flow] * size) if size else flow
+    return Posterior(full, zeros, zeros, training=training, wrapping=wrapping)
 
 
 @partial(jax.jit, static_argnames="shape")

@@ -3,6 +3,7 @@
 import itertools
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
@@ -269,7 +270,7 @@ def make_source(
         ValueError: If data or validation cannot be used; the text says why.
     """
     if callable(data):
-        source = SimulatorSource(partial(data), batch_size)  # a partial is always hashable
+        source = SimulatorSource(hashable(data), batch_size)
         simulated, uses_key = _trace_simulator(data, batch_size, key)
         check_rows(simulated, "simulated data", expected=batch_size)
         if not uses_key:
@@ -320,15 +321,51 @@ def make_source(
     return ArraySource(arrays, order[held_out:], batch_size), batch
 
 
-_HINT = "a simulator runs inside the compiled step: use jax.numpy, and jax.random with its key"
+_HINT = (
+    "a simulator runs inside the compiled step: write it with jax.numpy, and jax.random with its "
+    "key, or simulate beforehand and pass the arrays as data"
+)
+
+
+def hashable(simulate: Callable) -> Callable:
+    """The simulator, in a form that JAX can remember its compiled program by.
+
+    Args:
+        simulate: The simulator. One that has no hash, such as a dataclass, is compiled each time.
+
+    Returns:
+        The simulator itself, or a new function that calls it.
+    """
+    try:
+        hash(simulate)
+    except TypeError:
+        return partial(simulate)
+    return simulate
+
+
+@contextmanager
+def explaining_tracers(name: str) -> Iterator[None]:
+    """Tell the user of a simulator that JAX cannot trace what to do.
+
+    Args:
+        name: The function whose argument the simulator is.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ValueError: If the block raises an error of tracing.
+    """
+    try:
+        yield
+    except jax.errors.JAXTypeError as error:
+        raise ValueError(f"{name}: JAX cannot trace simulate(key, n): {_HINT}") from error
 
 
 def _trace_simulator(simulate: Callable, rows: int, key: jax.Array) -> tuple[Any, bool]:
     """Shapes of what a simulator returns, and whether it makes use of its key."""
-    try:
+    with explaining_tracers("fit"):
         trace, simulated = jax.make_jaxpr(lambda key: simulate(key, rows), return_shape=True)(key)
-    except jax.errors.JAXTypeError as error:
-        raise ValueError(f"fit: JAX cannot trace simulate(key, n): {_HINT}") from error
     (key_variable,) = trace.jaxpr.invars
     used = any(key_variable is used for line in trace.jaxpr.eqns for used in line.invars)
     return simulated, used

@@ -95,9 +95,10 @@ def fit(
         flow: The flow; with a loss of your own, any pytree with floating-point arrays.
         data: A pytree of arrays with a leading axis of rows, ``x`` or ``(x, condition)`` for the
             default loss; or ``simulate(key, n) -> batch`` of n rows, which runs inside the
-            compiled step and gives fresh data for ever; or an iterator of batches on the host,
-            one for each step, such as ``iter(loader)``. Where that ends before ``steps``, so does
-            the training, with a warning.
+            compiled step and gives fresh data for ever (it is compiled once for each function
+            object, with the values that it finds outside itself then); or an iterator of batches
+            on the host, one for each step, such as ``iter(loader)``. Where that ends before
+            ``steps``, so does the training, with a warning.
         loss: ``loss(flow, batch, key) -> (scalar, metrics)``, a mean over the rows of the batch;
             metrics is a dict of scalars for the history.
         optimizer: Any optax transformation, in place of Adam (AdamW with a decay of 1e-4 for

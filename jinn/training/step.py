@@ -22,8 +22,9 @@ class State(NamedTuple):
 
     Attributes:
         weights: The current weights.
-        average: The exponential moving average of the trained weights, or None.
-        good: The weights at which loss and gradient were last seen to be finite.
+        average: The exponential moving average of the trained weights, in float32 or wider, or
+            None.
+        good: What `averaged` gave when loss and gradient were last seen to be finite.
         optimizer: The optimiser's state.
         order: The data source's state.
         step: Number of steps done, skipped ones too.
@@ -46,7 +47,9 @@ class State(NamedTuple):
         """The weights to validate and to return: their average where there is one."""
         if self.average is None:
             return self.weights
-        return Weights(self.average, self.weights.fixed)
+        trained, fixed = self.weights
+        pairs = zip(self.average, trained, strict=True)
+        return Weights([mean.astype(leaf.dtype) for mean, leaf in pairs], fixed)
 
 
 def start(
@@ -77,11 +80,12 @@ def start(
         ValueError: If the loss does not return a scalar and a dict of scalars.
     """
     weights = structure.weights(model)
+    average = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in weights.trained]
     totals = _zero_totals(structure, weights, loss, source, key)
     zero = jnp.zeros((), jnp.int32)
     state = State(
         weights=weights,
-        average=weights.trained if averaged else None,
+        average=average if averaged else None,
         good=weights,
         optimizer=optimizer.init(weights.trained),
         order=source.start(),
@@ -169,14 +173,18 @@ def make_run(
         model = refresh(structure.model(Weights(trained, state.weights.fixed)))
         weights, good, optimizer_state = jax.tree.map(
             partial(jnp.where, finite),
-            (structure.weights(model), state.weights, optimizer_state),
+            (structure.weights(model), state.averaged(), optimizer_state),
             (state.weights, state.good, state.optimizer),
         )
         average = state.average
         if average is not None and ema_decay is not None:
             decay = jnp.minimum(ema_decay, (1 + state.step) / (10 + state.step))
             average = [
-                (old + (1 - decay) * (new - old)).astype(old.dtype)
+                jnp.where(
+                    finite,
+                    old + ((1 - decay) * (new.astype(old.dtype) - old)).astype(old.dtype),
+                    old,
+                )
                 for old, new in zip(average, weights.trained, strict=True)
             ]
         measured = {"count": 1, "loss": value, **metrics}

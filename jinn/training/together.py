@@ -15,6 +15,8 @@ Result = TypeVar("Result")
 
 SECONDS_BETWEEN_LOOKS = 0.2
 OF_A_THREAD = (
+    "jax_debug_infs",
+    "jax_debug_nans",
     "jax_default_device",
     "jax_default_matmul_precision",
     "jax_default_prng_impl",
@@ -22,6 +24,7 @@ OF_A_THREAD = (
     "jax_enable_x64",
     "jax_numpy_dtype_promotion",
     "jax_numpy_rank_promotion",
+    "jax_threefry_partitionable",
 )
 """Settings of JAX that a `with` block may change for one thread alone."""
 
@@ -34,9 +37,7 @@ def raise_if_stopped() -> None:
     Raises:
         KeyboardInterrupt: If there was one.
     """
-    stop = _stop.get()
-    if stop is not None and stop.is_set():
-        raise KeyboardInterrupt
+    _raise_if_set(_stop.get())
 
 
 def train_together(
@@ -45,24 +46,29 @@ def train_together(
     """Calls functions that train, on a CPU as many at a time as it has cores.
 
     A training of a small flow keeps one core busy, whatever the number of cores. Ctrl-C ends those
-    that run, each of which returns what it has, and no other is begun.
+    that run, each of which returns what it has, and no other is begun. One that it ends before it
+    has anything, by a KeyboardInterrupt, has no result.
 
     Args:
         trainings: The functions. What they do must not depend on each other.
         is_interrupted: Whether a result is of a training that was interrupted.
 
     Returns:
-        The results of those that were begun, in order, and whether there was a Ctrl-C.
+        The results of those that have one, in order, and whether there was a Ctrl-C.
     """
     threads = min(len(trainings), _free_cores())
     if threads == 1:
         results: list[Result] = []
-        for train in trainings:
-            results.append(train())
-            if is_interrupted(results[-1]):
-                return results, True
+        try:
+            for train in trainings:
+                raise_if_stopped()
+                results.append(train())
+                if is_interrupted(results[-1]):
+                    return results, True
+        except KeyboardInterrupt:
+            return results, True
         return results, False
-    stop = threading.Event()
+    stop, stop_from_outside = threading.Event(), _stop.get()
     futures: list[Future[Result]] = []
     with shared_progress(), ThreadPoolExecutor(threads) as pool:
         token = _stop.set(stop)
@@ -70,6 +76,7 @@ def train_together(
             futures.extend(pool.submit(copy_context().run, train) for train in trainings)
             remaining = set(futures)
             while remaining:
+                _raise_if_set(stop_from_outside)
                 done, remaining = wait(remaining, timeout=SECONDS_BETWEEN_LOOKS)
                 for future in done:
                     future.result()
@@ -81,7 +88,14 @@ def train_together(
                 raise
         finally:
             _stop.reset(token)
-    return [f.result() for f in futures if not f.cancelled()], stop.is_set()
+    ended = [future for future in futures if not future.cancelled()]
+    begun = [f.result() for f in ended if not isinstance(f.exception(), KeyboardInterrupt)]
+    return begun, stop.is_set()
+
+
+def _raise_if_set(stop: threading.Event | None) -> None:
+    if stop is not None and stop.is_set():
+        raise KeyboardInterrupt
 
 
 def _free_cores() -> int:
