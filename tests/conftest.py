@@ -12,6 +12,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import hypothesis
 import jax
 import jaxtyping
+import psutil
 import pytest
 from hypothesis.configuration import set_hypothesis_home_dir
 
@@ -43,6 +44,14 @@ def _type_hook(request: pytest.FixtureRequest) -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", marked or "errors" in request.path.stem)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _bounded_memory() -> Iterator[None]:
+    """Forgets compiled programs, which JAX keeps for ever, where a process has grown large."""
+    yield
+    if psutil.Process().memory_info().rss > 2.5e9:
+        jax.clear_caches()
 
 
 @pytest.fixture
