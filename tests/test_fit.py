@@ -16,6 +16,7 @@ from jinn.bijectors.module import needs_initialization
 from jinn.flows import neural_spline_flow
 from jinn.training import TrainingDiverged, fit
 from jinn.training.data import make_source
+from tests.counting import COUNTER, COUNTING, descend, zeros
 
 KEY = jax.random.key(0)
 
@@ -51,20 +52,6 @@ def divergence_from_truth(flow: Any) -> float:
     mean = condition @ jnp.array([[1.0, -0.5], [0.2, 0.7]]) + 0.5
     truth = jax.scipy.stats.norm.logpdf(x, mean, 0.3).sum(-1)
     return float(jnp.mean(truth - flow.log_prob(x, condition)))
-
-
-def descend(model: Any, batch: jax.Array, key: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
-    """Under `sgd(1.0)` p goes 0, -1, -2, ...; on rows of ones the loss is |p + 10|."""
-    p = model["p"]
-    return jnp.where(batch[0, 0] == 1.0, jnp.abs(p + 10.0), p), {"p": p}
-
-
-def zeros(key: jax.Array, n: int) -> jax.Array:
-    return 0.0 * jax.random.normal(key, (n, 1))  # a simulator that ignores its key is warned of
-
-
-COUNTER = {"p": jnp.zeros(())}
-COUNTING = {"loss": descend, "optimizer": optax.sgd(1.0), "batch_size": 4, "progress": False}
 
 
 @pytest.mark.parametrize("endless", [True, False], ids=["simulator", "arrays"])
