@@ -12,6 +12,7 @@ from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, Info, zeros_log_det
 from jinn.bijectors.container import Reporting, as_tuple
+from jinn.functional.loop import varying_like
 from jinn.functional.solver import SolverInfo
 from jinn.networks.randomness import as_key
 
@@ -142,31 +143,6 @@ class Stack(Reporting):
         new = nnx.clone(self)
         new.block = jax.tree.unflatten(treedef, jax.tree.map(jnp.asarray, leaves))
         return new, x
-
-
-def varying_like(carry: Any, operands: Any) -> Any:
-    """Under `jax.shard_map`, mark the carry of a loop as varying over all mesh axes it will meet.
-
-    A loop wants its carry to have one type throughout; elsewhere this is the identity.
-
-    Args:
-        carry: Arrays that a loop starts from.
-        operands: All that the loop's body uses.
-
-    Returns:
-        The carry.
-    """
-
-    def varying(leaf: Array) -> frozenset[str]:
-        return jax.typeof(leaf).manual_axis_type.varying
-
-    axes = frozenset().union(*map(varying, jax.tree.leaves(operands)))
-
-    def mark(leaf: Array) -> Array:
-        missing = tuple(sorted(axes - varying(leaf)))
-        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
-
-    return jax.tree.map(mark, carry)
 
 
 def _in_turn(stacked: Info, blocks: Iterable[int]) -> Info:
