@@ -45,7 +45,9 @@ AUTOREGRESSIVE_CASES = {
     "autoregressive spline, dict condition": Case(
         MaskedAutoregressive,
         _autoregressive(
-            3, transformer=t.RationalQuadraticSpline(bins=2), condition_shape={"a": (2,), "b": (2, 2)}
+            3,
+            transformer=t.RationalQuadraticSpline(bins=2),
+            condition_shape={"a": (2,), "b": (2, 2)},
         ),
     ),
     "autoregressive affine and spline": Case(

@@ -12,13 +12,13 @@ from jinn.bijectors.base import Bijector
 from jinn.bijectors.conditioners import Conditioner, network_attribute
 from jinn.bijectors.shapes import Shape
 from jinn.bijectors.transformers import Transformer, as_transformer
+from jinn.functional.autoregressive import Conditioner as BoundConditioner
 from jinn.functional.autoregressive import (
     autoregressive_forward,
     autoregressive_inverse,
     check_elementwise,
     check_order,
 )
-from jinn.functional.autoregressive import Conditioner as BoundConditioner
 from jinn.networks.masked import MaskedMLP
 
 

@@ -22,6 +22,8 @@ from jinn.flows.mixing import MixingOrReverse, check_mixing, make_mixing
 from jinn.flows.specification import specified
 
 Transformer = Literal["additive", "affine", "rational_quadratic_spline"]
+UNROLLED_DEPTH = 6
+"""Up to so many blocks are written out in the fast direction, see `jinn.bijectors.Stack`."""
 
 
 @specified
@@ -241,4 +243,6 @@ def _autoregressive_flow(
         last = Invert(layer) if inverse else layer
         return Chain([ActNorm(event_shape, param_dtype=param_dtype), mix, last])
 
-    return Flow(Stack(make_block, depth, rngs=rngs, backprop=backprop), StandardNormal(event_shape))
+    unroll = depth <= UNROLLED_DEPTH
+    stack = Stack(make_block, depth, rngs=rngs, backprop=backprop, unroll=unroll)
+    return Flow(stack, StandardNormal(event_shape))

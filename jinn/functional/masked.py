@@ -130,12 +130,12 @@ class MaskedPerceptron:
         """
         place, layers, (last_kernel, last_shift) = step
         x, *hidden = state
-        inputs, unit = x, None
+        inputs, units = x, jnp.zeros(())
         for i, (kernel, shift) in enumerate(layers):
             update = self.activation(jnp.tensordot(kernel, inputs, axes=(0, 0)) + shift)
-            unit = unit + update if self.residual and i else update
+            units = units + update if self.residual and i else update
             inputs = hidden[i] = jax.lax.dynamic_update_slice_in_dim(
-                hidden[i], unit, place * len(unit), axis=0
+                hidden[i], units, place * len(units), axis=0
             )
         out = jnp.tensordot(last_kernel, inputs, axes=1)
         last_shift = last_shift.reshape(-1, *[1] * (out.ndim - 1))

@@ -103,10 +103,7 @@ class MaskedMLP(nnx.Module):
         gain = math.sqrt(6.0 / 2.0)  # variance 1 / fan_in
         self.input_kernel = uniform(masks[0].shape, fans[0][None], gain)
         self.condition_kernels = nnx.data(
-            {
-                name: uniform((n, hidden[0]), fans[0][None], gain)
-                for name, n in self.condition_sizes
-            }
+            {name: uniform((n, hidden[0]), fans[0][None], gain) for name, n in self.condition_sizes}
         )
         self.biases = nnx.data(tuple(uniform(fan.shape, fan, 1.0) for fan in fans))
         kernels = zip(masks[1:-1], fans[1:], strict=True)
