@@ -103,9 +103,7 @@ def test_the_loop_computes_what_one_pass_does(name):
         found.append(params)
         state = net.append(state, step, x[..., net.order[k]])
     expected = net(x).reshape(4, 3, 2, SIZE)[..., np.array(net.order)]
-    np.testing.assert_allclose(
-        jnp.stack(found, -1), jnp.moveaxis(expected, 2, 0), atol=1e-5
-    )
+    np.testing.assert_allclose(jnp.stack(found, -1), jnp.moveaxis(expected, 2, 0), atol=1e-5)
 
 
 def test_any_callable_is_evaluated_element_after_element():
