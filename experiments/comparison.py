@@ -128,10 +128,11 @@ def train(
 
     A teacher is trained with the same key, so that both standardise y alike, and its seconds count.
     """
-    loss, seconds = {}, 0.0
+    options: dict[str, Any] = {}
+    seconds = 0.0
     if settings.teacher is not None:
         teacher, network = train(key, problem, settings.teacher)
-        loss, seconds = {"loss": distillation(teacher.flow)}, network["training_seconds"]
+        options, seconds = {"loss": distillation(teacher.flow)}, network["training_seconds"]
     width = settings.dequantization * problem.is_integer
 
     def simulate_with_noise(key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
@@ -157,7 +158,7 @@ def train(
         ema_decay=settings.ema_decay,
         method=settings.method,
         support=problem.support,
-        **loss,
+        **options,
     )
     seconds += time.perf_counter() - start
     return posterior, {"parameters": parameters, "training_seconds": seconds}
