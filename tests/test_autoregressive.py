@@ -115,14 +115,15 @@ def inner_programs(equation):
             yield inner
 
 
-def test_the_inverse_is_one_loop_whose_work_grows_no_faster_than_the_event():
+def test_the_inverse_is_a_loop_whose_work_grows_no_faster_than_the_event():
     work = {}
     for size in (8, 16, 32, 64):
         bijector = MaskedAutoregressive((size,), hidden=(128, 128), rngs=0)
         y = jnp.zeros((100, size))
         program = jax.make_jaxpr(lambda b, y: b.inverse_and_log_det(y))(bijector, y).jaxpr
-        [(length, work[size])] = loops(program)
-        assert length == size
+        lengths, parts = zip(*loops(program), strict=True)
+        assert sum(lengths) == size and len(lengths) <= 4
+        work[size] = sum(parts)
     assert all(work[2 * size] < 2 * work[size] for size in (8, 16, 32))
     assert work[64] < 3 * 100 * 64 * 128 * 8  # at most that of a few passes, not of 64
 

@@ -1,5 +1,7 @@
 """Autoregressive maps and masked perceptrons: Jacobians, orders, the loop of the inverse."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,7 +97,8 @@ def test_the_loop_computes_what_one_pass_does(name):
     """Units of one degree a step: the same parameters as with all elements known."""
     net = network(ORDERS[name], 2, lowest=0, shift_batch=(3,))
     x = events(4, 3, SIZE)
-    state, steps = net.begin(x)
+    state, [steps] = net.begin(x)
+    state = net.resume(state, steps)
     found = []
     for k in range(SIZE):
         step = jax.tree.map(lambda leaf, k=k: leaf[k], steps)
@@ -104,6 +107,19 @@ def test_the_loop_computes_what_one_pass_does(name):
         state = net.append(state, step, x[..., net.order[k]])
     expected = net(x).reshape(4, 3, 2, SIZE)[..., np.array(net.order)]
     np.testing.assert_allclose(jnp.stack(found, -1), jnp.moveaxis(expected, 2, 0), atol=1e-5)
+
+
+def test_stages_of_a_long_event():
+    """From 32 elements on there are several loops, each with a larger state."""
+    order = tuple(np.random.default_rng(0).permutation(33).tolist())
+    net = network(order, 2, widths=(40, 50), lowest=0)
+    net = replace(net, last_kernel=0.1 * net.last_kernel)
+    x = events(3, 33)
+    assert len(net.begin(x)[1]) == 2
+    back = jax.jit(
+        lambda x: autoregressive_inverse(autoregressive_forward(x, net, AFFINE)[0], net, AFFINE)
+    )
+    np.testing.assert_allclose(back(x)[0], x, atol=1e-4)
 
 
 def test_any_callable_is_evaluated_element_after_element():

@@ -25,8 +25,9 @@ from jinn.networks.masked import MaskedMLP
 class MaskedAutoregressive(Bijector):
     """Transform each element of a vector given those before it, `z_i = T(x_i; net_i(x_<i, c))`.
 
-    `forward` takes one pass. `inverse` is one loop over the elements, in which a `MaskedMLP`
-    computes each hidden unit once. `Invert` of it samples in one pass: inverse autoregressive flow.
+    `forward` takes one pass. `inverse` is a compiled loop over the elements (up to four in a row,
+    for 32 elements and more), in which a `MaskedMLP` computes each hidden unit once. `Invert` of it
+    samples in one pass: inverse autoregressive flow.
 
     Args:
         event_shape: Shape of one event, `(n,)`.

@@ -33,15 +33,27 @@ class SequentialConditioner(Protocol):
         """Evaluate the parameters of all elements at once."""
         ...
 
-    def begin(self, like: Array) -> tuple[Any, Any]:
+    def begin(self, like: Array) -> tuple[Any, list[Any]]:
         """Prepare an evaluation element after element.
 
         Args:
             like: An array of the batch and type of x.
 
         Returns:
-            A state in which no element is known, and what the steps need: a pytree whose leaves
-            have a leading axis of the elements in their order.
+            A state in which no element is known, and a list of stages, one loop each: what their
+            steps need, pytrees whose leaves have a leading axis of the elements in their order.
+        """
+        ...
+
+    def resume(self, state: Any, stage: Any) -> Any:
+        """Ready the state for a stage.
+
+        Args:
+            state: The state at the end of the stage before.
+            stage: What the steps of the stage need.
+
+        Returns:
+            The state to begin its loop with.
         """
         ...
 
@@ -107,7 +119,7 @@ def autoregressive_inverse(
     *,
     order: Sequence[int] | None = None,
 ) -> tuple[Float[Array, "*batch n"], Float[Array, "*batch"]]:
-    """Undo `autoregressive_forward` by one loop over the elements, `x_i = T^-1(y_i; params_i)`.
+    """Undo `autoregressive_forward` by a loop over the elements, `x_i = T^-1(y_i; params_i)`.
 
     Args:
         y: Values.
@@ -146,9 +158,15 @@ def autoregressive_inverse(
         x = x.astype(value.dtype)
         return conditioner.append(state, step, x), (x, log_slope)
 
-    state, steps = conditioner.begin(y)
-    state = varying_like(state, (y, steps))
-    _, (x, log_slopes) = jax.lax.scan(solve, state, (steps, values))
+    state, stages = conditioner.begin(y)
+    parts, start = [], 0
+    for stage in stages:
+        end = start + len(jax.tree.leaves(stage)[0])
+        state = varying_like(conditioner.resume(state, stage), (y, stages))
+        state, part = jax.lax.scan(solve, state, (stage, values[start:end]))
+        parts.append(part)
+        start = end
+    x, log_slopes = jax.tree.map(lambda *a: jnp.concatenate(a), *parts)
     return jnp.moveaxis(x[place_of], 0, -1), _sum(log_slopes, 0)
 
 
@@ -203,8 +221,11 @@ class _Repeated:
     def __call__(self, x: Array) -> Array:
         return self.conditioner(x)
 
-    def begin(self, like: Array) -> tuple[Array, Array]:
-        return jnp.zeros_like(like), jnp.array(self.order)
+    def begin(self, like: Array) -> tuple[Array, list[Array]]:
+        return jnp.zeros_like(like), [jnp.array(self.order)]
+
+    def resume(self, state: Array, stage: Array) -> Array:
+        return state
 
     def parameters(self, state: Array, step: Array) -> tuple[Array, Array]:
         params = split_parameters(self(state), state, self.n_params, "autoregressive")

@@ -91,16 +91,17 @@ class MaskedPerceptron:
         """Prepare an evaluation element after element, in which each hidden unit is computed once.
 
         The units of degree k become known at step k. Until then they are 0 in the state, so that
-        products with all of them need no mask. Units lead and the batch trails.
+        products with all of them need no mask. Units lead and the batch trails. Later stages have
+        larger states: a step does not multiply what no step of its stage knows.
 
         Args:
             like: An array of the batch and type of x.
 
         Returns:
-            A state in which no element is known, and what each step needs.
+            A state in which no element is known, and what the steps of each stage need.
         """
         size, batch, dtype = len(self.order), like.shape[:-1], self._dtype(like)
-        state = [jnp.zeros((size, *batch), dtype)]
+        state = tuple(jnp.zeros((0, *batch), dtype) for _ in (0, *self.kernels))
         layers = []
         known = np.arange(size)  # the inputs of a layer in the order of the state's rows
         for kernel, shift, width in zip(self.kernels, self.shifts, self.widths, strict=True):
@@ -110,13 +111,39 @@ class MaskedPerceptron:
             ones = [1] * (len(batch) + 2 - own.ndim)
             own = own.reshape(*own.shape[:2], *ones, *own.shape[2:])
             layers.append((jnp.moveaxis(weights, 1, 0), own))
-            state.append(jnp.zeros((units.size, *batch), dtype))
             known = units.ravel()
         places = np.array(self.order)
         last = _take(self.last_kernel, known, 1).reshape(-1, size, known.size)[:, places]
         last_shift = self.last_shift.reshape(-1, size)[:, places]
-        outputs = (jnp.moveaxis(last, 1, 0), last_shift.T)
-        return tuple(state), (jnp.arange(size), tuple(layers), outputs)
+        last = jnp.moveaxis(last, 1, 0)
+        stages = []
+        ends = np.arange(1, _n_stages(size) + 1) * size // _n_stages(size)
+        for start, end in pairwise((0, *ends.tolist())):
+            # Rows of the state come in groups of one place each: the first `end` groups.
+            parts = tuple(
+                (kernel[start:end, : kernel.shape[1] * end // size], shift[start:end])
+                for kernel, shift in layers
+            )
+            outputs = last[start:end, :, : last.shape[2] * end // size], last_shift.T[start:end]
+            stages.append((jnp.arange(start, end), parts, outputs))
+        return state, stages
+
+    def resume(self, state: Any, stage: Any) -> Any:
+        """Enlarge the state for a stage.
+
+        Args:
+            state: The state at the end of the stage before.
+            stage: What the steps of the stage need.
+
+        Returns:
+            The state, with room for what becomes known.
+        """
+        _, layers, (last_kernel, _) = stage
+        rows = [*(kernel.shape[1] for kernel, _ in layers), last_kernel.shape[2]]
+        return tuple(
+            jnp.pad(a, ((0, n - a.shape[0]), *[(0, 0)] * (a.ndim - 1)))
+            for a, n in zip(state, rows, strict=True)
+        )
 
     def parameters(self, state: Any, step: Any) -> tuple[Any, Float[Array, "n_params *batch"]]:
         """Compute the units of the next degree and the next element's parameters.
@@ -182,6 +209,11 @@ def masks_of(
     places = np.argsort(order)
     last = degrees[-1] <= np.tile(places, n_params)[:, None]
     return first, *between, last
+
+
+def _n_stages(size: int) -> int:
+    """Two for 32 elements, four from 64 on; each is a loop to compile."""
+    return max(1, min(4, size // 16))
 
 
 def _units_by_degree(degrees: np.ndarray, size: int) -> np.ndarray:
