@@ -14,6 +14,7 @@ from experiments.inverse_problem import InverseProblem
 from experiments.settings import Settings
 from jinn import flows
 from jinn.inference.metrics import calibration_curve, posterior_mismatch, resimulation_error
+from jinn.losses import distillation
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ class Outcome:
 def run(problem: InverseProblem, settings: Settings, console: Console) -> Outcome:
     """Trains, draws the ground truth twice, and measures."""
     keys = iter(jax.random.split(jax.random.key(settings.seed), 9))
-    console.print(f"Training {settings.title} for {settings.steps} steps")
+    after = ""
+    if settings.teacher is not None:
+        after = f", after {settings.teacher.title} for {settings.teacher.steps}"
+    console.print(f"Training {settings.title} for {settings.steps} steps{after}")
     posterior, network = train(next(keys), problem, settings)
 
     with console.status("Sampling the ground truth"):
@@ -120,7 +124,15 @@ def run(problem: InverseProblem, settings: Settings, console: Console) -> Outcom
 def train(
     key: jax.Array, problem: InverseProblem, settings: Settings
 ) -> tuple[Any, dict[str, float]]:
-    """Fits the posterior; gives it with its number of parameters and the seconds it took."""
+    """Fits the posterior; gives it with its number of parameters and the seconds it took.
+
+    A teacher is trained with the same key, so that both standardise y alike, and its seconds count.
+    """
+    options: dict[str, Any] = {}
+    seconds = 0.0
+    if settings.teacher is not None:
+        teacher, network = train(key, problem, settings.teacher)
+        options, seconds = {"loss": distillation(teacher.flow)}, network["training_seconds"]
     width = settings.dequantization * problem.is_integer
 
     def simulate_with_noise(key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
@@ -146,8 +158,9 @@ def train(
         ema_decay=settings.ema_decay,
         method=settings.method,
         support=problem.support,
+        **options,
     )
-    seconds = time.perf_counter() - start
+    seconds += time.perf_counter() - start
     return posterior, {"parameters": parameters, "training_seconds": seconds}
 
 

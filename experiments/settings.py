@@ -18,6 +18,8 @@ class Settings:
         ema_decay: Decay of the average of the weights, or None.
         y_noise: Standard deviation of the Gaussian noise on y in training, in the units of y.
             Without any, the posterior lies on a surface and the likelihood has no upper bound.
+        teacher: Settings of a flow that is trained first, and from which this one then learns by
+            density distillation; None to learn from the data.
         dequantization: Half-width of the uniform noise on whole-numbered parameters in training.
         tolerance: Standard deviation of the ground truth's Gaussian tolerance on y, in its units.
         observations: Unseen observations that are compared with the ground truth.
@@ -36,6 +38,7 @@ class Settings:
     learning_rate: float = 3e-3
     ema_decay: float | None = None
     y_noise: float
+    teacher: "Settings | None" = None
     dequantization: float = 0.0
     tolerance: float
     observations: int = 100
@@ -57,6 +60,7 @@ def smoke(settings: Settings) -> Settings:
     options = settings.flow_options
     return replace(
         settings,
+        teacher=None if settings.teacher is None else smoke(settings.teacher),
         flow_options=options | {name: small[name] for name in small if name in options},
         steps=100,
         batch_size=128,

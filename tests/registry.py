@@ -33,6 +33,7 @@ from jinn.bijectors import (
 from jinn.bijectors import transformers as t
 from jinn.flows import gin, neural_spline_flow, nice, real_nvp
 from jinn.networks import MLP
+from tests.registry_autoregressive import AUTOREGRESSIVE_CASES
 from tests.registry_case import Case
 from tests.registry_continuous import CONTINUOUS_CASES
 from tests.registry_maps import MAP_CASES
@@ -381,4 +382,4 @@ CASES["coupling composed, conditional"] = Case(
     ),
 )
 
-CASES |= MAP_CASES | RESIDUAL_CASES | CONTINUOUS_CASES
+CASES |= MAP_CASES | RESIDUAL_CASES | CONTINUOUS_CASES | AUTOREGRESSIVE_CASES

@@ -7,7 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinn.bijectors import ActNorm, Chain, Coupling, Invert, Permute, Stack, initialize, trainable
+from jinn.bijectors import (
+    ActNorm,
+    Chain,
+    Coupling,
+    Invert,
+    MaskedAutoregressive,
+    Permute,
+    Stack,
+    initialize,
+    trainable,
+)
 from jinn.bijectors.base import Bijector, zeros_log_det
 from jinn.bijectors.module import needs_initialization
 
@@ -191,3 +201,21 @@ def test_remat_keeps_the_inputs_of_the_blocks_only():
     assert stored_bytes("remat", depth) <= inputs + shared
     products = depth * batch * (hidden * 2 + n_params) * 4
     assert inputs < stored_bytes("store", depth) <= inputs + products + shared
+
+
+def test_unrolled_in_the_fast_direction_only():
+    """Written out where a block takes one pass, a loop where each is a loop, the same values."""
+
+    def layer(key):
+        return MaskedAutoregressive((3,), condition_shape=(2,), hidden=(8,), rngs=key)
+
+    scanned, unrolled = (shaken(Stack(layer, 3, rngs=0, unroll=u)) for u in (False, True))
+    for run in ("forward_and_log_det", "inverse_and_log_det"):
+
+        def call(stack, run=run):
+            return getattr(stack, run)(X, CONDITION)
+
+        one, other = jax.jit(call)(scanned), jax.jit(call)(unrolled)
+        allclose(one, other, atol=1e-5)
+        loops = jax.jit(call).lower(unrolled).as_text().count("stablehlo.while")
+        assert loops == (0 if run == "forward_and_log_det" else 2)

@@ -1,11 +1,35 @@
 """The flows that are timed. Imports neither JAX nor torch: both sides of the comparison read it."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 LEARNING_RATE = 1e-4
 BOUND = 5.0
 """The splines act on [-BOUND, BOUND]."""
+
+
+class Sizes(Protocol):
+    """What the data of a case need."""
+
+    @property
+    def event(self) -> int:
+        """Length of x."""
+        ...
+
+    @property
+    def condition(self) -> int:
+        """Length of the condition."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """Rows of a training step."""
+        ...
+
+    @property
+    def points(self) -> int:
+        """Number of densities or samples."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from benchmarks.compiled import Program, training_step
-from benchmarks.coupling.cases import LEARNING_RATE, Case
+from benchmarks.coupling.cases import LEARNING_RATE, Sizes
 
 
 class Model(NamedTuple):
@@ -22,7 +22,7 @@ class Model(NamedTuple):
     sample: Callable[[Any, Any, jax.Array, int, jax.Array], jax.Array]
 
 
-def data(case: Case, n: int) -> tuple[jax.Array, jax.Array]:
+def data(case: Sizes, n: int) -> tuple[jax.Array, jax.Array]:
     """Pairs of events and conditions."""
     keys = jax.random.split(jax.random.key(0))
     shapes = (n, case.event), (n, case.condition)
@@ -30,7 +30,7 @@ def data(case: Case, n: int) -> tuple[jax.Array, jax.Array]:
     return x, c
 
 
-def make_program(case: Case, model: Model, name: str) -> Program:
+def make_program(case: Sizes, model: Model, name: str) -> Program:
     """Makes a training step, densities of points, or samples for one condition."""
     if name == "step":
         constants = (model.fixed, *data(case, case.batch))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.coupling.cases import BOUND, LEARNING_RATE, Case
+from benchmarks.coupling.cases import BOUND, LEARNING_RATE, Case, Sizes
 
 
 def build_freia(case: Case) -> tuple[nn.Module, Callable, Callable]:
@@ -100,13 +100,15 @@ def _mlp(case: Case, n_in: int, n_out: int) -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(sizes[-1], n_out))
 
 
-def make_call(case: Case, library: str, name: str) -> tuple[Callable[[], Any], int]:
+def make_call(
+    case: Sizes, build: Callable[[Any], tuple[nn.Module, Callable, Callable]], name: str
+) -> tuple[Callable[[], Any], int]:
     """Makes a training step, densities of points, or samples for one condition.
 
     Returns it with the number of trained parameters.
     """
     torch.manual_seed(0)
-    flow, log_prob, sample = BUILDERS[library](case)
+    flow, log_prob, sample = build(case)
     parameters = sum(p.numel() for p in flow.parameters())
     rows = case.batch if name == "step" else case.points
     x, c = torch.randn(rows, case.event), torch.randn(rows, case.condition)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks.coupling.cases import Case
-from benchmarks.coupling.torch_flows import make_call
+from benchmarks.coupling.torch_flows import BUILDERS, make_call
 from benchmarks.torch_worker import TorchCall, serve
 
 
@@ -11,7 +11,7 @@ def make(request: dict[str, Any]) -> tuple[TorchCall, dict[str, Any]]:
     """Makes what a request asks for, and counts its parameters."""
     fields = request["case"]
     case = Case(**fields | {"hidden": tuple(fields["hidden"])})
-    call, parameters = make_call(case, request["make"], request["program"])
+    call, parameters = make_call(case, BUILDERS[request["make"]], request["program"])
     return TorchCall(call), {"parameters": parameters}
 
 

@@ -1,5 +1,7 @@
 """The arm as an inverse problem, its settings, and what others have measured."""
 
+from dataclasses import replace
+
 from experiments.inverse_problem import InverseProblem, Published
 from experiments.kinematics.plots import draw_arms
 from experiments.kinematics.problem import EXAMPLE_Y, forward, simulate
@@ -37,6 +39,14 @@ PROBLEM = InverseProblem(
             REPLICATION,
         ),
     ),
+)
+
+_MAF = Settings(
+    flow="maf",
+    flow_options={"depth": 8, "hidden": (128, 128), "transformer": "rational_quadratic_spline"},
+    steps=8_000,
+    y_noise=0.004,
+    tolerance=0.01,
 )
 
 PRESETS = {
@@ -95,5 +105,13 @@ PRESETS = {
         ema_decay=0.99,
         y_noise=0.01,
         tolerance=0.01,
+    ),
+    "maf": _MAF,
+    "iaf": replace(
+        _MAF,
+        flow="iaf",
+        learning_rate=1e-3,
+        ema_decay=0.999,
+        teacher=_MAF,
     ),
 }

@@ -4,6 +4,7 @@ from jinn.bijectors.activations import LeakyReLU as LeakyReLU
 from jinn.bijectors.activations import Softplus as Softplus
 from jinn.bijectors.activations import Tanh as Tanh
 from jinn.bijectors.actnorm import ActNorm as ActNorm
+from jinn.bijectors.autoregressive import MaskedAutoregressive as MaskedAutoregressive
 from jinn.bijectors.base import Bijector as Bijector
 from jinn.bijectors.base import Buffer as Buffer
 from jinn.bijectors.chain import Chain as Chain

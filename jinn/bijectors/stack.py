@@ -12,6 +12,7 @@ from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, Info, zeros_log_det
 from jinn.bijectors.container import Reporting, as_tuple
+from jinn.functional.loop import varying_like
 from jinn.functional.solver import SolverInfo
 from jinn.networks.randomness import as_key
 
@@ -37,6 +38,9 @@ class Stack(Reporting):
         backprop: What reverse-mode differentiation keeps: "store" keeps every block's matrix
             products and recomputes the element-wise rest, "remat" keeps the blocks' inputs only
             and recomputes all.
+        unroll: Write the blocks out one after the other in a direction that takes one pass. On a
+            CPU this saves a tenth to a fifth of a training step with up to about six small blocks,
+            and costs as much with more; compile time then grows with depth.
 
     Raises:
         ValueError: If depth is no positive integer, `backprop` is unknown, or a block changes the
@@ -50,6 +54,7 @@ class Stack(Reporting):
         *,
         rngs: int | jax.Array | nnx.Rngs,
         backprop: Backprop = "store",
+        unroll: bool = False,
     ) -> None:
         """See the class."""
         if not isinstance(depth, Integral) or depth < 1:
@@ -74,7 +79,7 @@ class Stack(Reporting):
             fast_direction=block.fast_direction,
         )
         self.block: Bijector = block
-        self.depth, self.backprop = int(depth), backprop
+        self.depth, self.backprop, self.unroll = int(depth), backprop, bool(unroll)
 
     def __len__(self) -> int:
         """Number of blocks."""
@@ -122,8 +127,14 @@ class Stack(Reporting):
         total = zeros_log_det(x, self.event_shape) if with_log_det else None
         keys = None if key is None else jax.random.split(key, self.depth)
         x, total = varying_like((x, total), (x, condition, self.block, keys))
+        one_pass = self.fast_direction in ("both", "inverse" if inverse else "forward")
         (x, total), info = jax.lax.scan(
-            step, (x, total), (self.block, keys), length=self.depth, reverse=inverse
+            step,
+            (x, total),
+            (self.block, keys),
+            length=self.depth,
+            reverse=inverse,
+            unroll=self.unroll and one_pass,
         )
         blocks = range(self.depth)[:: -1 if inverse else 1]
         return x, total, _in_turn(info, blocks)
@@ -142,31 +153,6 @@ class Stack(Reporting):
         new = nnx.clone(self)
         new.block = jax.tree.unflatten(treedef, jax.tree.map(jnp.asarray, leaves))
         return new, x
-
-
-def varying_like(carry: Any, operands: Any) -> Any:
-    """Under `jax.shard_map`, mark the carry of a loop as varying over all mesh axes it will meet.
-
-    A loop wants its carry to have one type throughout; elsewhere this is the identity.
-
-    Args:
-        carry: Arrays that a loop starts from.
-        operands: All that the loop's body uses.
-
-    Returns:
-        The carry.
-    """
-
-    def varying(leaf: Array) -> frozenset[str]:
-        return jax.typeof(leaf).manual_axis_type.varying
-
-    axes = frozenset().union(*map(varying, jax.tree.leaves(operands)))
-
-    def mark(leaf: Array) -> Array:
-        missing = tuple(sorted(axes - varying(leaf)))
-        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
-
-    return jax.tree.map(mark, carry)
 
 
 def _in_turn(stacked: Info, blocks: Iterable[int]) -> Info:

@@ -1,5 +1,7 @@
 """Flows: densities made of a bijector and a base, and the field's named architectures."""
 
+from jinn.flows.autoregressive_flows import iaf as iaf
+from jinn.flows.autoregressive_flows import maf as maf
 from jinn.flows.continuous_flows import continuous_flow as continuous_flow
 from jinn.flows.continuous_flows import with_solver as with_solver
 from jinn.flows.coupling_flows import gin as gin

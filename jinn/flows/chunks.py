@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jinn.bijectors.shapes import Shape, batch_shape
-from jinn.bijectors.stack import varying_like
+from jinn.functional.loop import varying_like
 
 DRAWN_ROWS = 65536
 """Events that are drawn at a time."""

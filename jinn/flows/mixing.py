@@ -1,6 +1,6 @@
 """The bijectors that mix an event's elements between the blocks of a named flow."""
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,25 +12,27 @@ from jinn.bijectors.permute import Permute
 from jinn.bijectors.triangular import PLU
 
 Mixing = Literal["permute", "orthogonal", "learned_orthogonal", "householder", "plu"]
-_MIXINGS = ("permute", "orthogonal", "learned_orthogonal", "householder", "plu")
+MixingOrReverse = Literal[Mixing, "reverse"]
 
 
-def check_mixing(mixing: str, name: str) -> None:
+def check_mixing(mixing: str, name: str, *, allowed: Any = Mixing) -> None:
     """Check the name of a mixing.
 
     Args:
         mixing: What a user gave.
         name: What to call the flow in the error.
+        allowed: The names, as a type.
 
     Raises:
         ValueError: If there is no such mixing.
     """
-    if mixing not in _MIXINGS:
-        raise ValueError(f"{name}: expected mixing to be one of {list(_MIXINGS)}, got {mixing!r}")
+    names = list(get_args(allowed))
+    if mixing not in names:
+        raise ValueError(f"{name}: expected mixing to be one of {names}, got {mixing!r}")
 
 
 def make_mixing(
-    mixing: Mixing,
+    mixing: MixingOrReverse,
     event_shape: tuple[int, ...],
     key: jax.Array,
     *,
@@ -41,7 +43,7 @@ def make_mixing(
     """Make one mixing of an event's last axis.
 
     Args:
-        mixing: "permute" (fixed random), "orthogonal" (fixed random), or the learned
+        mixing: "permute" (fixed random), "reverse", "orthogonal" (fixed random), or the learned
             "learned_orthogonal", "householder" and "plu".
         event_shape: Shape of one event.
         key: A JAX key.
@@ -55,6 +57,8 @@ def make_mixing(
     """
     if mixing == "permute":
         return Permute(event_shape, leaving=leaving, rngs=key)
+    if mixing == "reverse":
+        return Permute(event_shape, "reverse")
     if mixing == "householder":
         return Householder(event_shape, param_dtype=param_dtype, rngs=key)
     if mixing == "plu":

@@ -14,6 +14,8 @@ from jinn.functional.affine import arctan_clamp as arctan_clamp
 from jinn.functional.affine import soft_clamp as soft_clamp
 from jinn.functional.affine import volume_preserving_forward as volume_preserving_forward
 from jinn.functional.affine import volume_preserving_inverse as volume_preserving_inverse
+from jinn.functional.autoregressive import autoregressive_forward as autoregressive_forward
+from jinn.functional.autoregressive import autoregressive_inverse as autoregressive_inverse
 from jinn.functional.continuous import ContinuousInfo as ContinuousInfo
 from jinn.functional.continuous import StructuredField as StructuredField
 from jinn.functional.continuous import continuous_forward as continuous_forward
@@ -43,6 +45,7 @@ from jinn.functional.linear import skew_exponential as skew_exponential
 from jinn.functional.log_det import log_det_exact as log_det_exact
 from jinn.functional.log_det import log_det_power_series as log_det_power_series
 from jinn.functional.log_det import log_det_russian_roulette as log_det_russian_roulette
+from jinn.functional.masked import MaskedPerceptron as MaskedPerceptron
 from jinn.functional.normalization import actnorm_forward as actnorm_forward
 from jinn.functional.normalization import actnorm_inverse as actnorm_inverse
 from jinn.functional.normalization import actnorm_statistics as actnorm_statistics

@@ -210,23 +210,36 @@ def _couple(
         moved = mask if channels is None else mask[..., channels]
         apply = partial(_transform_events, transform, moved)
     if channels is None:
-        params = _parameters(conditioner(jnp.where(mask, 0.0, x)), x, transformer.n_params)
-        values, log_slopes = _transformed(apply, x, params)
+        params = split_parameters(conditioner(jnp.where(mask, 0.0, x)), x, transformer.n_params)
+        values, log_slopes = apply_transformer(apply, x, params)
         y = jnp.where(mask, values, x)
         log_slopes = jnp.where(mask, log_slopes, 0.0)
     else:
         untouched, transformed = np.flatnonzero(~channels), np.flatnonzero(channels)
         u, t = _select(x, untouched), _select(x, transformed)
-        params = _parameters(conditioner(u), t, transformer.n_params)
-        values, log_slopes = _transformed(apply, t, params)
+        params = split_parameters(conditioner(u), t, transformer.n_params)
+        values, log_slopes = apply_transformer(apply, t, params)
         y = _merge(u, values, untouched, transformed)
     axes = tuple(range(x.ndim - rank, x.ndim))
     wide = jnp.promote_types(x.dtype, jnp.float32)
     return y, jnp.sum(log_slopes, axes, dtype=wide)
 
 
-def _parameters(raw: Array, values: Array, n_params: int) -> Array:
-    """Bring a conditioner's output to `(n_params, n, *rest)`, as `_transformed` takes it."""
+def split_parameters(raw: Any, values: Array, n_params: int, name: str = "coupling") -> Array:
+    """Bring a conditioner's output to `(n_params, n, *rest)`, as `apply_transformer` takes it.
+
+    Args:
+        raw: What the conditioner returned, `(*rest, n_params * n)` or a shape that broadcasts.
+        values: The elements to be transformed, `(*rest, n)`.
+        n_params: Number of parameters an element.
+        name: What to call the map in an error.
+
+    Returns:
+        The parameters, float32 or wider.
+
+    Raises:
+        ValueError: If the conditioner returned a wrong shape.
+    """
     n = values.shape[-1]
     expected = (*values.shape[:-1], n_params * n)
     raw = jnp.asarray(raw)
@@ -236,23 +249,37 @@ def _parameters(raw: Array, values: Array, n_params: int) -> Array:
         raw = jnp.broadcast_to(raw, expected)
     except ValueError:
         raise ValueError(
-            f"coupling: expected the conditioner to return shape {expected} "
+            f"{name}: expected the conditioner to return shape {expected} "
             f"({n_params} parameters for each of {n} transformed elements), got {raw.shape}"
         ) from None
     params = jnp.moveaxis(raw, -1, 0).reshape(n_params, n, *raw.shape[:-1])
     return params.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
-def _transformed(transform: Callable, x: Array, params: Array) -> tuple[Array, Array]:
-    """Apply the transformer with the elements leading, as the parameters come from the network.
+def apply_transformer(
+    transform: Callable, x: Array, params: Array, name: str = "coupling"
+) -> tuple[Array, Array]:
+    """Apply a transformer with the elements leading, as the parameters come from the network.
 
     It computes in float32 or wider, and the values are given back in the type of x.
+
+    Args:
+        transform: A transformer's `forward` or `inverse`.
+        x: Values `(*rest, n)`.
+        params: Parameters `(n_params, n, *rest)`.
+        name: What to call the map in an error.
+
+    Returns:
+        The mapped values and each element's log-derivative, both `(*rest, n)`.
+
+    Raises:
+        ValueError: If the transformer returned a wrong shape.
     """
     values = jnp.moveaxis(x, -1, 0).astype(params.dtype)
     y, log_slopes = transform(values, params)
     if jnp.shape(y) != values.shape or jnp.shape(log_slopes) != values.shape:
         raise ValueError(
-            "coupling: expected the transformer to return values and log-derivatives, one for each "
+            f"{name}: expected the transformer to return values and log-derivatives, one for each "
             f"element, both of shape {values.shape}, got {jnp.shape(y)} and {jnp.shape(log_slopes)}"
         )
     return jnp.moveaxis(y, 0, -1).astype(x.dtype), jnp.moveaxis(log_slopes, 0, -1)

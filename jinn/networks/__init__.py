@@ -2,6 +2,7 @@
 
 from jinn.networks.lipschitz import LipschitzConvNet as LipschitzConvNet
 from jinn.networks.lipschitz import LipschitzMLP as LipschitzMLP
+from jinn.networks.masked import MaskedMLP as MaskedMLP
 from jinn.networks.mlp import MLP as MLP
 from jinn.networks.randomness import as_key as as_key
 from jinn.networks.separate import SeparateNetworks as SeparateNetworks

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from functools import reduce
 from itertools import pairwise
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -134,21 +135,11 @@ class MLP(nnx.Module):
 
         Inputs of equal batch are joined, so that they cost one product and one sum.
         """
-        if isinstance(condition, dict):
-            entries = condition
-        else:
-            entries = {} if condition is None else {"condition": condition}
-        expected = [name for name, _ in self.condition_sizes]
-        if sorted(entries) != sorted(expected):
-            raise ValueError(
-                f"MLP: expected the condition's entries {expected}, got {list(entries)}; "
-                "condition_shape says which it takes"
-            )
+        flat = condition_entries(condition, self.condition_sizes, self.condition_ranks, "MLP")
         factors = [(self._compute(x), self.input_kernel)] if self.in_size else []
-        for (name, size), (_, rank) in zip(self.condition_sizes, self.condition_ranks, strict=True):
-            value = self._compute(entries[name])
-            flat = value.reshape(*value.shape[: value.ndim - rank], size)
-            factors.append((flat, self.condition_kernels[name]))
+        factors += [
+            (self._compute(value), self.condition_kernels[name]) for name, value in flat.items()
+        ]
         if not factors:
             return [jnp.zeros((*x.shape[:-1], self.hidden[0]), self._compute(x).dtype)]
         by_batch: dict[tuple[int, ...], list[tuple[Array, nnx.Param]]] = {}
@@ -188,3 +179,40 @@ def named_shapes(shape: ConditionShape) -> dict[str, tuple[int, ...]]:
     if shape is None:
         return {}
     return dict(shape) if isinstance(shape, dict) else {"condition": tuple(shape)}
+
+
+def condition_entries(
+    condition: Any,
+    sizes: tuple[tuple[str, int], ...],
+    ranks: tuple[tuple[str, int], ...],
+    name: str,
+) -> dict[str, Array]:
+    """A condition's entries by name, each flattened behind its batch.
+
+    Args:
+        condition: An array, a dict of arrays, or None.
+        sizes: Name and size of each entry that is expected.
+        ranks: Name and rank of each.
+        name: What to call the network in the error.
+
+    Returns:
+        Arrays `(*condition_batch, size)`, in the order of the sizes.
+
+    Raises:
+        ValueError: If the condition is missing, unexpected or of other entries.
+    """
+    if isinstance(condition, dict):
+        entries = condition
+    else:
+        entries = {} if condition is None else {"condition": condition}
+    expected = [entry for entry, _ in sizes]
+    if sorted(entries) != sorted(expected):
+        raise ValueError(
+            f"{name}: expected the condition's entries {expected}, got {list(entries)}; "
+            "condition_shape says which it takes"
+        )
+    flat = {}
+    for (entry, size), (_, rank) in zip(sizes, ranks, strict=True):
+        value = entries[entry]
+        flat[entry] = value.reshape(*value.shape[: value.ndim - rank], size)
+    return flat

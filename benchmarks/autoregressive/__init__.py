@@ -1,0 +1,1 @@
+"""Training steps and samples of masked autoregressive flows against other libraries."""
