@@ -35,6 +35,7 @@ from jinn.flows import gin, neural_spline_flow, nice, real_nvp
 from jinn.networks import MLP
 from tests.registry_case import Case
 from tests.registry_continuous import CONTINUOUS_CASES
+from tests.registry_elementwise import ELEMENTWISE_CASES
 from tests.registry_maps import MAP_CASES
 from tests.registry_residual import RESIDUAL_CASES
 
@@ -189,6 +190,12 @@ TRANSFORMERS = {
     "volume_preserving": t.VolumePreserving(),
     "volume_preserving, arctan": t.VolumePreserving(clamp=1.0, law="arctan"),
     "affine, arctan": t.Affine(law="arctan"),
+    "circular spline, rotated": t.Composed((t.CircularSpline(bins=3), t.Additive())),
+    "circular spline": t.CircularSpline(bins=2, bound=2.0),
+    "linear spline": t.LinearSpline(bins=4, bound=3.0),
+    "quadratic spline": t.QuadraticSpline(bins=4, bound=3.0),
+    "cubic spline": t.CubicSpline(bins=4, bound=3.0),
+    "learned domain": t.LearnedDomain(t.RationalQuadraticSpline(bins=4, bound=2.0)),
     "composed": t.Composed((t.RationalQuadraticSpline(bins=2), t.Affine(clamp=1.0))),
 }
 
@@ -381,4 +388,4 @@ CASES["coupling composed, conditional"] = Case(
     ),
 )
 
-CASES |= MAP_CASES | RESIDUAL_CASES | CONTINUOUS_CASES
+CASES |= MAP_CASES | ELEMENTWISE_CASES | RESIDUAL_CASES | CONTINUOUS_CASES

@@ -159,8 +159,8 @@ def test_conditional_affine():
             ConditionalAffine((3,), condition_shape=(2,), clamp=clamp, rngs=0)
     wrong = ConditionalAffine((3,), condition_shape=(2,), conditioner=lambda c: c)
     with raises(
-        "ConditionalAffine: expected the conditioner to return shape (5, 6), all shifts, then all "
-        "log-scales of an event, for a condition of batch (5,), got (5, 2)"
+        "ConditionalAffine: expected the conditioner to return shape (5, 6), the "
+        "parameters (2, 3) of an event as one axis, for a condition of batch (5,), got (5, 2)"
     ):
         wrong.forward(np.ones((5, 3)), np.ones((5, 2)))
     with raises("ConditionalAffine: the condition is missing; expected one of shape (*batch, 2)"):

@@ -32,5 +32,6 @@ from jinn.bijectors.powers import Power as Power
 from jinn.bijectors.reshape import Reshape as Reshape
 from jinn.bijectors.residual import InvertibleResidual as InvertibleResidual
 from jinn.bijectors.stack import Stack as Stack
+from jinn.bijectors.transformed import Elementwise as Elementwise
 from jinn.bijectors.triangular import PLU as PLU
 from jinn.bijectors.triangular import TriangularAffine as TriangularAffine

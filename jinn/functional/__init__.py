@@ -50,6 +50,12 @@ from jinn.functional.ode import RK4 as RK4
 from jinn.functional.ode import ODESolver as ODESolver
 from jinn.functional.permutation import permutation_forward as permutation_forward
 from jinn.functional.permutation import permutation_inverse as permutation_inverse
+from jinn.functional.polynomial_spline import cubic_spline_forward as cubic_spline_forward
+from jinn.functional.polynomial_spline import cubic_spline_inverse as cubic_spline_inverse
+from jinn.functional.polynomial_spline import linear_spline_forward as linear_spline_forward
+from jinn.functional.polynomial_spline import linear_spline_inverse as linear_spline_inverse
+from jinn.functional.polynomial_spline import quadratic_spline_forward as quadratic_spline_forward
+from jinn.functional.polynomial_spline import quadratic_spline_inverse as quadratic_spline_inverse
 from jinn.functional.powers import exp_forward as exp_forward
 from jinn.functional.powers import exp_inverse as exp_inverse
 from jinn.functional.powers import power_forward as power_forward
@@ -59,7 +65,14 @@ from jinn.functional.residual import residual_inverse as residual_inverse
 from jinn.functional.residual import (
     residual_inverse_with_info as residual_inverse_with_info,
 )
+from jinn.functional.root import increasing_root as increasing_root
 from jinn.functional.solver import SolverInfo as SolverInfo
+from jinn.functional.spline import (
+    circular_rational_quadratic_spline_forward as circular_rational_quadratic_spline_forward,
+)
+from jinn.functional.spline import (
+    circular_rational_quadratic_spline_inverse as circular_rational_quadratic_spline_inverse,
+)
 from jinn.functional.spline import (
     rational_quadratic_spline_forward as rational_quadratic_spline_forward,
 )
