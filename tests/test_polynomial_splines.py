@@ -173,7 +173,9 @@ def test_agrees_with_nflows(name, dtype):
             np.testing.assert_allclose(got, y, atol=tolerance)
             np.testing.assert_allclose(got_log_slope, log_slope, atol=tolerance)
             back, _ = run(name, "inverse")(jnp.asarray(y.numpy(), dtype), args[1])
-        if name != "cubic":  # nflows' closed form of its root is good to 1e-5
+        # nflows' closed form of a cubic's root is good to 1e-5, and its search for the bin moves
+        # the last edge by 1e-6, which its linear spline then takes for a slope.
+        if name not in ("linear", "cubic"):
             other, _ = functions[name](y, **arguments, **options, **box, inverse=True)
             np.testing.assert_allclose(back, other, atol=10 * tolerance)
         np.testing.assert_allclose(back, x, atol=10 * tolerance)

@@ -36,9 +36,11 @@ from jinn.functional.fixed_point import fixed_point as fixed_point
 from jinn.functional.kernels import mmd_squared as mmd_squared
 from jinn.functional.linear import householder_forward as householder_forward
 from jinn.functional.linear import householder_inverse as householder_inverse
+from jinn.functional.linear import householder_matrix as householder_matrix
 from jinn.functional.linear import orthogonal_forward as orthogonal_forward
 from jinn.functional.linear import orthogonal_inverse as orthogonal_inverse
 from jinn.functional.linear import polish_orthogonal as polish_orthogonal
+from jinn.functional.linear import skew_cayley as skew_cayley
 from jinn.functional.linear import skew_exponential as skew_exponential
 from jinn.functional.log_det import log_det_exact as log_det_exact
 from jinn.functional.log_det import log_det_power_series as log_det_power_series
