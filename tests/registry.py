@@ -38,6 +38,7 @@ from tests.registry_continuous import CONTINUOUS_CASES
 from tests.registry_elementwise import ELEMENTWISE_CASES
 from tests.registry_maps import MAP_CASES
 from tests.registry_residual import RESIDUAL_CASES
+from tests.registry_zoo import ZOO_CASES
 
 
 class ImageConditioner(nnx.Module):
@@ -388,4 +389,4 @@ CASES["coupling composed, conditional"] = Case(
     ),
 )
 
-CASES |= MAP_CASES | ELEMENTWISE_CASES | RESIDUAL_CASES | CONTINUOUS_CASES
+CASES |= MAP_CASES | ELEMENTWISE_CASES | RESIDUAL_CASES | CONTINUOUS_CASES | ZOO_CASES

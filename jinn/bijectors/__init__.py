@@ -21,6 +21,10 @@ from jinn.bijectors.elementwise import Affine as Affine
 from jinn.bijectors.elementwise import Logit as Logit
 from jinn.bijectors.elementwise import Sigmoid as Sigmoid
 from jinn.bijectors.elementwise import Unconstrain as Unconstrain
+from jinn.bijectors.few_parameters import Planar as Planar
+from jinn.bijectors.few_parameters import Radial as Radial
+from jinn.bijectors.few_parameters import Sylvester as Sylvester
+from jinn.bijectors.fourier import FourierConvolution as FourierConvolution
 from jinn.bijectors.householder import Householder as Householder
 from jinn.bijectors.module import initialize as initialize
 from jinn.bijectors.module import refresh as refresh

@@ -33,6 +33,8 @@ from jinn.functional.elementwise import unconstrain_forward as unconstrain_forwa
 from jinn.functional.elementwise import unconstrain_inverse as unconstrain_inverse
 from jinn.functional.fixed_point import FixedPointInfo as FixedPointInfo
 from jinn.functional.fixed_point import fixed_point as fixed_point
+from jinn.functional.fourier import fourier_convolution_forward as fourier_convolution_forward
+from jinn.functional.fourier import fourier_convolution_inverse as fourier_convolution_inverse
 from jinn.functional.kernels import mmd_squared as mmd_squared
 from jinn.functional.linear import householder_forward as householder_forward
 from jinn.functional.linear import householder_inverse as householder_inverse
@@ -45,6 +47,12 @@ from jinn.functional.linear import skew_exponential as skew_exponential
 from jinn.functional.log_det import log_det_exact as log_det_exact
 from jinn.functional.log_det import log_det_power_series as log_det_power_series
 from jinn.functional.log_det import log_det_russian_roulette as log_det_russian_roulette
+from jinn.functional.low_rank import planar_forward as planar_forward
+from jinn.functional.low_rank import planar_inverse as planar_inverse
+from jinn.functional.low_rank import planar_inverse_with_info as planar_inverse_with_info
+from jinn.functional.low_rank import sylvester_forward as sylvester_forward
+from jinn.functional.low_rank import sylvester_inverse as sylvester_inverse
+from jinn.functional.low_rank import sylvester_inverse_with_info as sylvester_inverse_with_info
 from jinn.functional.normalization import actnorm_forward as actnorm_forward
 from jinn.functional.normalization import actnorm_inverse as actnorm_inverse
 from jinn.functional.normalization import actnorm_statistics as actnorm_statistics
@@ -62,6 +70,8 @@ from jinn.functional.powers import exp_forward as exp_forward
 from jinn.functional.powers import exp_inverse as exp_inverse
 from jinn.functional.powers import power_forward as power_forward
 from jinn.functional.powers import power_inverse as power_inverse
+from jinn.functional.radial import radial_forward as radial_forward
+from jinn.functional.radial import radial_inverse as radial_inverse
 from jinn.functional.residual import residual_forward as residual_forward
 from jinn.functional.residual import residual_inverse as residual_inverse
 from jinn.functional.residual import (
