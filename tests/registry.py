@@ -278,6 +278,9 @@ CASES |= {
             (2, 3), shift=[1.0, 0.0, -2.0], scale=[0.1, 1.0, 10.0], learned=False, param_dtype=dtype
         ),
     ),
+    "affine, learned scale": Case(
+        Affine, lambda dtype: Affine((2, 2), shift=1.0, learned="scale", param_dtype=dtype)
+    ),
     "affine, one number": Case(Affine, lambda dtype: Affine((), shift=1.0, param_dtype=dtype)),
     "sigmoid": Case(Sigmoid, lambda dtype: Sigmoid((3,)), codomain=(0.0, 1.0)),
     "sigmoid, one number": Case(Sigmoid, lambda dtype: Sigmoid(()), codomain=None),

@@ -2,7 +2,20 @@
 
 from typing import Any
 
-from jinn.bijectors import FourierConvolution
+import jax.numpy as jnp
+import numpy as np
+
+from jinn.bijectors import (
+    FourierConvolution,
+    InvAutoActivation,
+    InvAutoConv,
+    InvAutoDense,
+    Invert,
+    Linear,
+    Planar,
+    Radial,
+    Sylvester,
+)
 from tests.registry_case import Case
 
 
@@ -10,6 +23,23 @@ def _convolution(shape: tuple, kernel_size: Any) -> Case:
     return Case(
         FourierConvolution,
         lambda dtype: FourierConvolution(shape, kernel_size=kernel_size, param_dtype=dtype, rngs=0),
+    )
+
+
+def _linear(shape: tuple) -> Case:
+    matrix = np.array([[0.5, -2.0, 0.0], [1.0, 0.0, 1.0], [0.0, 3.0, -1.0]])
+    return Case(
+        Linear, lambda dtype: Linear(shape, matrix, shift=[1.0, 0.0, -1.0], param_dtype=dtype)
+    )
+
+
+def _tied(kind: Any, shape: tuple, **options: Any) -> Case:
+    """Invertible up to the orthogonality error, below 1e-4 after changes of 1e-5."""
+    return Case(
+        kind,
+        lambda dtype: kind(shape, param_dtype=dtype, rngs=0, **options),
+        solver_tolerance=lambda dtype: 1e-4,
+        perturbation=1e-5,
     )
 
 
@@ -29,6 +59,18 @@ ZOO_CASES: dict[str, Case] = {
     "fourier convolution, one channel": _convolution((5, 1), 3),
     "fourier convolution, channels, even": _convolution((4, 2), 2),
     "fourier convolution, image": _convolution((3, 2, 2), (3, 4)),
+    "linear": _linear((3,)),
+    "linear, image": _linear((2, 1, 3)),
+    "inv auto dense": _tied(InvAutoDense, (4,)),
+    "inv auto convolution": _tied(InvAutoConv, (3, 2)),
+    "inv auto convolution, image": _tied(InvAutoConv, (2, 3, 2), kernel_size=(1, 2)),
+    "inv auto activation, tied": Case(
+        InvAutoActivation, lambda dtype: InvAutoActivation((3,), param_dtype=dtype)
+    ),
+    "inv auto activation, image": Case(
+        InvAutoActivation,
+        lambda dtype: InvAutoActivation((2, 1, 2), negative=0.3, param_dtype=dtype),
+    ),
     "planar": _vector(Planar, 3),
     "planar, one element": _vector(Planar, 1),
     "invert planar": Case(

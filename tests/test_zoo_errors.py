@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jinn import functional as F
-from jinn.bijectors import FourierConvolution, Planar, Radial, Sylvester
+from jinn.bijectors import Affine, FourierConvolution, Linear, Planar, Radial, Sylvester
 from tests.errors import raises
 
 
@@ -54,3 +54,32 @@ def test_flows_of_vectors(kind):
 def test_directions(n_directions):
     with raises("Sylvester: expected n_directions to be an integer from 1 to 3, or None", "got"):
         Sylvester((3,), n_directions=n_directions, rngs=0)
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        np.ones((2, 3)),
+        np.eye(2),
+        np.ones((3, 3)),
+        np.zeros((3, 3)),
+        np.diag([1.0, 1.0, 1e-9]),
+        np.diag([1.0, np.nan, 1.0]),
+        2.0,
+    ],
+)
+def test_matrices_that_are_singular_or_not_square(matrix):
+    with raises("Linear: expected an invertible matrix of shape (3, 3), all finite, got shape"):
+        Linear((3,), matrix)
+
+
+def test_linear_and_learned_scales():
+    with raises("Linear: expected an event with a last axis, got ()"):
+        Linear((), np.eye(1))
+    with raises("Linear: shift: expected a shape that broadcasts to the event (3,), got (2,)"):
+        Linear((3,), np.eye(3), shift=[1.0, 2.0])
+    with raises("Linear: shift: expected finite numbers, got nan"):
+        Linear((3,), np.eye(3), shift=np.nan)
+    for learned in ("shift", 2, None):
+        with raises('Affine: expected learned to be a boolean or "scale", got', f"{learned!r}"):
+            Affine((3,), learned=learned)

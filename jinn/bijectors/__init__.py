@@ -26,6 +26,10 @@ from jinn.bijectors.few_parameters import Radial as Radial
 from jinn.bijectors.few_parameters import Sylvester as Sylvester
 from jinn.bijectors.fourier import FourierConvolution as FourierConvolution
 from jinn.bijectors.householder import Householder as Householder
+from jinn.bijectors.inv_auto import InvAutoActivation as InvAutoActivation
+from jinn.bijectors.inv_auto import InvAutoConv as InvAutoConv
+from jinn.bijectors.inv_auto import InvAutoDense as InvAutoDense
+from jinn.bijectors.linear import Linear as Linear
 from jinn.bijectors.module import initialize as initialize
 from jinn.bijectors.module import refresh as refresh
 from jinn.bijectors.module import trainable as trainable

@@ -35,6 +35,16 @@ from jinn.functional.fixed_point import FixedPointInfo as FixedPointInfo
 from jinn.functional.fixed_point import fixed_point as fixed_point
 from jinn.functional.fourier import fourier_convolution_forward as fourier_convolution_forward
 from jinn.functional.fourier import fourier_convolution_inverse as fourier_convolution_inverse
+from jinn.functional.inv_auto import orthogonality_error as orthogonality_error
+from jinn.functional.inv_auto import orthogonality_penalty as orthogonality_penalty
+from jinn.functional.inv_auto import tied_convolution_forward as tied_convolution_forward
+from jinn.functional.inv_auto import tied_convolution_inverse as tied_convolution_inverse
+from jinn.functional.inv_auto import tied_convolution_matrices as tied_convolution_matrices
+from jinn.functional.inv_auto import tied_convolution_penalty as tied_convolution_penalty
+from jinn.functional.inv_auto import tied_linear_forward as tied_linear_forward
+from jinn.functional.inv_auto import tied_linear_inverse as tied_linear_inverse
+from jinn.functional.inv_auto import two_slopes_forward as two_slopes_forward
+from jinn.functional.inv_auto import two_slopes_inverse as two_slopes_inverse
 from jinn.functional.kernels import mmd_squared as mmd_squared
 from jinn.functional.linear import householder_forward as householder_forward
 from jinn.functional.linear import householder_inverse as householder_inverse
@@ -53,6 +63,8 @@ from jinn.functional.low_rank import planar_inverse_with_info as planar_inverse_
 from jinn.functional.low_rank import sylvester_forward as sylvester_forward
 from jinn.functional.low_rank import sylvester_inverse as sylvester_inverse
 from jinn.functional.low_rank import sylvester_inverse_with_info as sylvester_inverse_with_info
+from jinn.functional.matrix import linear_forward as linear_forward
+from jinn.functional.matrix import linear_inverse as linear_inverse
 from jinn.functional.normalization import actnorm_forward as actnorm_forward
 from jinn.functional.normalization import actnorm_inverse as actnorm_inverse
 from jinn.functional.normalization import actnorm_statistics as actnorm_statistics

@@ -35,10 +35,10 @@ def fourier_convolution_forward(
         2019), section 3.2, https://arxiv.org/abs/1901.11137
     """
     _check(x, kernel)
-    matrices = _matrices(kernel, x)
-    spectrum = _transform(x, kernel)
-    y = _back(_multiply(spectrum, matrices), x, kernel)
-    return y, _log_det(matrices, x, kernel)
+    matrices, space = kernel_spectrum(kernel, x), _space(x, kernel)
+    spectrum = to_frequencies(x, len(space))
+    y = from_frequencies(mix_channels(spectrum, matrices), space)
+    return y.astype(x.dtype), _sum_log_det(matrices, x, kernel)
 
 
 def fourier_convolution_inverse(
@@ -58,10 +58,10 @@ def fourier_convolution_inverse(
         ValueError: If the shapes do not fit each other, or the kernel has no axis of space.
     """
     _check(y, kernel)
-    matrices = _matrices(kernel, y)
-    spectrum = _transform(y, kernel)
-    x = _back(_multiply(spectrum, jnp.linalg.inv(matrices)), y, kernel)
-    return x, -_log_det(matrices, y, kernel)
+    matrices, space = kernel_spectrum(kernel, y), _space(y, kernel)
+    spectrum = to_frequencies(y, len(space))
+    x = from_frequencies(mix_channels(spectrum, jnp.linalg.inv(matrices)), space)
+    return x.astype(y.dtype), -_sum_log_det(matrices, y, kernel)
 
 
 def _check(x: Array, kernel: Array) -> None:
@@ -79,44 +79,89 @@ def _space(x: Array, kernel: Array) -> tuple[int, ...]:
     return x.shape[x.ndim - kernel.ndim + 1 : -1]
 
 
-def _matrices(kernel: Array, x: Array) -> Array:
-    """`K(w)` of half of the frequencies, `(*half_space, channels, channels)`."""
+def kernel_spectrum(kernel: Array, x: Array) -> Array:
+    """The kernel's matrix from channels to channels at each frequency of half of the spectrum.
+
+    Args:
+        kernel: Kernel, shape `(*size, channels_in, channels_out)`.
+        x: Values, shape `(*batch, *space, channels)`.
+
+    Returns:
+        Complex matrices `(*half_space, channels_in, channels_out)`.
+    """
     space = _space(x, kernel)
     wide = jnp.promote_types(jnp.promote_types(kernel.dtype, x.dtype), jnp.float32)
     places = np.meshgrid(
-        *((np.arange(size) - size // 2) % n for size, n in zip(kernel.shape, space, strict=False)),
+        *(
+            (np.arange(size) - size // 2) % n
+            for size, n in zip(kernel.shape[:-2], space, strict=True)
+        ),
         indexing="ij",
     )
-    folded = (
-        jnp.zeros((*space, *kernel.shape[-2:]), wide).at[tuple(places)].add(kernel.astype(wide))
-    )
+    folded = jnp.zeros((*space, *kernel.shape[-2:]), wide)
+    folded = folded.at[tuple(places)].add(kernel.astype(wide))
     return jnp.conj(jnp.fft.rfftn(folded, axes=range(len(space))))
 
 
-def _transform(x: Array, kernel: Array) -> Array:
-    axes = range(x.ndim - kernel.ndim + 1, x.ndim - 1)
-    return jnp.fft.rfftn(x.astype(jnp.promote_types(x.dtype, jnp.float32)), axes=axes)
+def to_frequencies(x: Array, axes: int) -> Array:
+    """Transform the axes of space.
+
+    Args:
+        x: Values, shape `(*batch, *space, channels)`.
+        axes: Number of axes of space.
+
+    Returns:
+        Half of the spectrum, the other half being its mirror image.
+    """
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return jnp.fft.rfftn(wide, axes=range(x.ndim - 1 - axes, x.ndim - 1))
 
 
-def _back(spectrum: Array, x: Array, kernel: Array) -> Array:
-    axes = range(x.ndim - kernel.ndim + 1, x.ndim - 1)
-    return jnp.fft.irfftn(spectrum, s=_space(x, kernel), axes=axes).astype(x.dtype)
+def from_frequencies(spectrum: Array, space: tuple[int, ...]) -> Array:
+    """Undo `to_frequencies`.
+
+    Args:
+        spectrum: Half of a spectrum.
+        space: Lengths of the axes of space.
+
+    Returns:
+        Values, shape `(*batch, *space, channels)`.
+    """
+    axes = range(spectrum.ndim - 1 - len(space), spectrum.ndim - 1)
+    return jnp.fft.irfftn(spectrum, s=space, axes=axes)
 
 
-def _multiply(spectrum: Array, matrices: Array) -> Array:
-    """Multiply the channels at each frequency by its matrix."""
-    product = jnp.einsum("...i,...ij->...j", spectrum, matrices, precision="highest")
-    return product.astype(spectrum.dtype)
+def mix_channels(spectrum: Array, matrices: Array) -> Array:
+    """Multiply the channels at each frequency by its matrix.
+
+    Args:
+        spectrum: Half of a spectrum, `(*batch, *half_space, channels_in)`.
+        matrices: A matrix for each frequency, `(*half_space, channels_in, channels_out)`.
+
+    Returns:
+        The spectrum of the output.
+    """
+    return jnp.einsum("...i,...ij->...j", spectrum, matrices, precision="highest")
 
 
-def _log_det(matrices: Array, x: Array, kernel: Array) -> Array:
-    """Sum `log|det K(w)|` over all frequencies: those of the half that is left out are mirrored."""
-    space = _space(x, kernel)
-    half = matrices.shape[len(space) - 1]
-    mirrored = np.full(half, 2.0)
-    mirrored[0] = 1.0
+def frequency_counts(space: tuple[int, ...]) -> np.ndarray:
+    """How many frequencies each one of half of the spectrum stands for: 1, or 2 if it is mirrored.
+
+    Args:
+        space: Lengths of the axes of space.
+
+    Returns:
+        Counts of the rank of space, along its last axis.
+    """
+    counts = np.full(space[-1] // 2 + 1, 2.0)
+    counts[0] = 1.0
     if space[-1] % 2 == 0:
-        mirrored[-1] = 1.0
+        counts[-1] = 1.0
+    return counts.reshape(*[1] * (len(space) - 1), -1)
+
+
+def _sum_log_det(matrices: Array, x: Array, kernel: Array) -> Array:
+    """Sum `log|det K(w)|` over all frequencies."""
     _, logs = jnp.linalg.slogdet(matrices)
-    total = jnp.sum(logs * jnp.asarray(mirrored, logs.dtype).reshape(*[1] * (len(space) - 1), half))
+    total = jnp.sum(logs * jnp.asarray(frequency_counts(_space(x, kernel)), logs.dtype))
     return jnp.broadcast_to(total, x.shape[: x.ndim - kernel.ndim + 1])
