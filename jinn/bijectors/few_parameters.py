@@ -136,8 +136,8 @@ class Sylvester(Bijector):
         wide = jnp.promote_types(dtype, jnp.float32)
         matrix = householder_matrix(read(self.vectors).astype(wide))[:, :m]
         empty, places = jnp.zeros((m, m), b.dtype), np.triu_indices(m)
-        triangles = (empty.at[places].set(part[...]) for part in (self.outer, self.inner))
-        return matrix, *triangles, b
+        outer, inner = (empty.at[places].set(part[...]) for part in (self.outer, self.inner))
+        return matrix, outer, inner, b
 
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
