@@ -9,6 +9,7 @@ import jinn.bijectors
 import jinn.flows
 from jinn.bijectors import Bijector, transformers
 from jinn.flows import Flow
+from tests import registry_table
 from tests.registry import CASES, TRANSFORMERS
 
 
@@ -59,3 +60,9 @@ def test_every_named_flow_has_a_case() -> None:
     }
     assert named
     assert named <= {name.split()[0] for name in CASES}
+
+
+def test_the_readme_lists_what_the_registry_holds() -> None:
+    assert registry_table.written() == registry_table.make_table(), (
+        "the README's table is out of date: python -m tests.registry_table"
+    )
