@@ -73,6 +73,8 @@ def test_a_step_is_judged_by_the_fastest_peer_and_its_standard_error(jinn, error
 
 def test_tables_say_what_was_reached_and_what_was_missed():
     found = result()
+    found["seconds"]["jinn series"] = [2.5, 5.0, 10.0]
+    found["facts"]["jinn series"] = {"log_prob": [1.0, 2.0]}
     found["summary"] = report.summarise(found)
     memory = {"series": {"power_series": {5: 10**6, 40: 2 * 10**6}}, "adjoints": {}}
     text = io.StringIO()
@@ -83,6 +85,7 @@ def test_tables_say_what_was_reached_and_what_was_missed():
     assert "residual step jinn 4000 0.1 0" in lines
     assert "FrEIA 16000 0.25 0.2 1.41" in lines
     assert "residual step 0.40 (0.40-0.40) normflows <= 0.35: missed" in lines
+    assert "- jinn series 0.50 (0.50-0.50) normflows" in lines
     assert "power_series (terms) 1.00 (5) 2.00 (40) 2.000, <= 1.1: missed" in lines
 
 
@@ -90,7 +93,10 @@ def test_absent_peers_are_skipped_and_jinn_is_measured(monkeypatch):
     monkeypatch.setattr(libraries, "installed", lambda package: None)
     case = from_fields({**vars(smoke(CASES["continuous"])), "hidden": [8, 8]})
     found = libraries.measure(case, "sample", libraries.PEERS, 2, libraries.torch_process())
-    assert [len(rounds) for rounds in found["seconds"].values()] == [2]
+    assert {key: len(rounds) for key, rounds in found["seconds"].items()} == {
+        "jinn": 2,
+        "jinn mean error": 2,
+    }
     assert found["skipped"]["bijx"] == "bijx not installed"
     assert found["skipped"]["zuko"] == "torch and zuko not installed"
     assert report.summarise(found)["met"] is None

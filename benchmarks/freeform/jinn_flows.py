@@ -19,7 +19,7 @@ from benchmarks.freeform.cases import (
 )
 from jinn.bijectors import InvertibleResidual, Stack
 from jinn.distributions import StandardNormal
-from jinn.flows import continuous_flow
+from jinn.flows import continuous_flow, with_solver
 
 _ITERATIONS = 40
 """Calls of `refresh` after the weights are set, until the singular vectors are right."""
@@ -54,16 +54,16 @@ def residual_flow(case: Residual, **options: Any) -> jinn.Flow:
 
 
 def matching_flow(case: Continuous, **options: Any) -> jinn.Flow:
-    """The flow of the case's weights; options are those of `continuous_flow`."""
-    tolerances: dict[str, Any] = {"rtol": case.tolerance, "atol": case.tolerance}
+    """The flow of the case's weights; options are those of `ODESolver`."""
     flow = continuous_flow(
         case.event,
         condition_dim=case.condition,
         hidden=case.hidden,
         modulation="concat",
         frequencies=case.frequencies,
+        rtol=case.tolerance,
+        atol=case.tolerance,
         rngs=0,
-        **tolerances | options,
     )
     field: Any = flow.bijector.vector_field  # pyright: ignore[reportAttributeAccessIssue]
     (first, _), *middle, (last, _) = case.weights()
@@ -79,7 +79,7 @@ def matching_flow(case: Continuous, **options: Any) -> jinn.Flow:
     field.time_kernel[...] = jnp.zeros_like(field.time_kernel[...]).at[1:, :width].set(of_time)
     entry = field.condition_kernels["condition"]
     entry[...] = jnp.zeros_like(entry[...]).at[:, :width].set(of_condition)
-    return flow
+    return with_solver(flow, **options)
 
 
 def _residual(case: Residual, name: str, flow: jinn.Flow) -> tuple[Program, dict[str, Any]]:

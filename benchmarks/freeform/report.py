@@ -39,6 +39,11 @@ def summarise(result: Mapping[str, Any]) -> dict[str, Any]:
         "median_seconds": {key: statistics.median(times) for key, times in seconds.items()},
         "jinn_to": ratios,
         "fastest_peer": fastest,
+        "variants_to_fastest_peer": {
+            key: paired_ratio(seconds[key], seconds[fastest])
+            for key in VARIANTS[result["case"]]
+            if fastest is not None and key in seconds
+        },
         "target": target,
         "met": met,
         "apart": _apart(facts),
@@ -62,7 +67,7 @@ def make_tables(results: list[dict[str, Any]]) -> list[Table]:
     times = Table(title="Times, and what was reached in them", **style)
     for name in ("", " "):
         times.add_column(name, no_wrap=True)
-    for name in ("ms", "jinn's time /", "calls", "std err", "apart", "round trip"):
+    for name in ("ms", "jinn /", "calls", "std err", "apart", "round trip"):
         times.add_column(name, justify="right")
     verdicts = Table("", title="jinn's time, median and quartiles of the rounds' ratios", **style)
     for name in ("/ fastest peer", "target"):
@@ -85,6 +90,8 @@ def make_tables(results: list[dict[str, Any]]) -> list[Table]:
         peer = f"{ratio_words(summary['jinn_to'][fastest])} {fastest}" if fastest else "-"
         word = {True: "met", False: "missed", None: "no peer"}[summary["met"]]
         verdicts.add_row(label(result), peer, f"<= {summary['target']}: {word}")
+        for key, ratio in summary["variants_to_fastest_peer"].items():
+            verdicts.add_row(f"- {key}", f"{ratio_words(ratio)} {fastest}", "")
     return [times, verdicts]
 
 
