@@ -35,6 +35,7 @@ from jinn.flows import gin, neural_spline_flow, nice, real_nvp
 from jinn.networks import MLP
 from tests.registry_case import Case
 from tests.registry_continuous import CONTINUOUS_CASES
+from tests.registry_graph import GRAPH_CASES
 from tests.registry_maps import MAP_CASES
 from tests.registry_residual import RESIDUAL_CASES
 
@@ -381,4 +382,4 @@ CASES["coupling composed, conditional"] = Case(
     ),
 )
 
-CASES |= MAP_CASES | RESIDUAL_CASES | CONTINUOUS_CASES
+CASES |= MAP_CASES | GRAPH_CASES | RESIDUAL_CASES | CONTINUOUS_CASES

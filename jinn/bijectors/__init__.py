@@ -21,6 +21,8 @@ from jinn.bijectors.elementwise import Affine as Affine
 from jinn.bijectors.elementwise import Logit as Logit
 from jinn.bijectors.elementwise import Sigmoid as Sigmoid
 from jinn.bijectors.elementwise import Unconstrain as Unconstrain
+from jinn.bijectors.graph import Graph as Graph
+from jinn.bijectors.graph import Intermediates as Intermediates
 from jinn.bijectors.householder import Householder as Householder
 from jinn.bijectors.module import initialize as initialize
 from jinn.bijectors.module import refresh as refresh
@@ -31,6 +33,9 @@ from jinn.bijectors.powers import Exp as Exp
 from jinn.bijectors.powers import Power as Power
 from jinn.bijectors.reshape import Reshape as Reshape
 from jinn.bijectors.residual import InvertibleResidual as InvertibleResidual
+from jinn.bijectors.split import Concatenate as Concatenate
+from jinn.bijectors.split import Split as Split
 from jinn.bijectors.stack import Stack as Stack
 from jinn.bijectors.triangular import PLU as PLU
 from jinn.bijectors.triangular import TriangularAffine as TriangularAffine
+from jinn.bijectors.wiring import Node as Node
