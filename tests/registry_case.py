@@ -33,16 +33,17 @@ class Case:
         """The bijector, eight events and eight conditions: normal, or uniform in `x_range`."""
         bijector = self.make(dtype)
         generator = np.random.default_rng(1)
-        shape = (8, *bijector.event_shape)
-        x = 1.5 * generator.normal(size=shape)
-        if self.x_range is not None:
-            x = generator.uniform(*self.x_range, shape)
-        return bijector, jnp.asarray(x, dtype), _normal(bijector.condition_shape, dtype, generator)
+        if self.x_range is None:
+            x = _normal(bijector.event_shape, dtype, generator, 1.5)
+        else:
+            x = generator.uniform(*self.x_range, (8, *bijector.event_shape))
+            x = jnp.asarray(x, dtype)
+        return bijector, x, _normal(bijector.condition_shape, dtype, generator)
 
 
-def _normal(shape: Any, dtype: Any, generator: np.random.Generator) -> Any:
+def _normal(shape: Any, dtype: Any, generator: np.random.Generator, scale: float = 1.0) -> Any:
     if shape is None:
         return None
     if isinstance(shape, dict):
-        return {key: _normal(size, dtype, generator) for key, size in shape.items()}
-    return jnp.asarray(generator.normal(size=(8, *shape)), dtype)
+        return {key: _normal(size, dtype, generator, scale) for key, size in shape.items()}
+    return jnp.asarray(scale * generator.normal(size=(8, *shape)), dtype)

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from jinn.bijectors import Affine, trainable
-from jinn.distributions import Normal, StandardNormal, StudentT, Uniform
+from jinn.distributions import Distribution, Joint, Normal, StandardNormal, StudentT, Uniform
 from jinn.flows import Flow
 
 LOW, HIGH = np.array([-1.0, 0.5, 2.0], np.float32), np.array([1.0, 0.75, 5.0], np.float32)
@@ -204,3 +204,30 @@ def test_a_learned_base_finds_the_moments_of_its_data():
     gradient = jax.grad(lambda b: jnp.mean(b.log_prob(x)))(base)
     for leaf in jax.tree.leaves(gradient):
         np.testing.assert_allclose(leaf, 0.0, atol=1e-4)
+
+
+class Around(Distribution):
+    """A normal distribution around the condition."""
+
+    def __init__(self):
+        self._declare((2,), (2,))
+
+    def _log_prob(self, x, condition):
+        return StandardNormal((2,)).log_prob(x - jnp.broadcast_to(condition, x.shape))
+
+    def _sample(self, key, batch, condition):
+        return jnp.broadcast_to(condition, (*batch, 2)) + jax.random.normal(key, (*batch, 2))
+
+
+def test_a_joint_density_is_the_sum_of_its_parts():
+    joint = Joint({"b": Around(), "a": Normal((3,), 1.0, learned=True)})
+    assert joint.event_shape == {"a": (3,), "b": (2,)} and joint.condition_shape == (2,)
+    c = jnp.asarray([[100.0, -100.0], [0.0, 0.0]])
+    x = joint.sample(KEY, (4,), c)
+    assert {name: part.shape for name, part in x.items()} == {"a": (4, 2, 3), "b": (4, 2, 2)}
+    assert np.abs(np.asarray(x["b"]) - np.asarray(c)).max() < 9 and len(np.unique(x["a"])) == 24
+    expected = joint.parts["a"].log_prob(x["a"]) + joint.parts["b"].log_prob(x["b"], c)
+    log_prob = jax.jit(lambda joint: joint.log_prob(x, c))(joint)
+    np.testing.assert_allclose(log_prob, expected, rtol=1e-6)
+    gradient = jax.grad(lambda joint: joint.log_prob(x, c).sum())(joint)
+    assert all(leaf.any() for leaf in jax.tree.leaves(gradient))

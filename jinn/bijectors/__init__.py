@@ -26,6 +26,8 @@ from jinn.bijectors.few_parameters import Planar as Planar
 from jinn.bijectors.few_parameters import Radial as Radial
 from jinn.bijectors.few_parameters import Sylvester as Sylvester
 from jinn.bijectors.fourier import FourierConvolution as FourierConvolution
+from jinn.bijectors.graph import Graph as Graph
+from jinn.bijectors.graph import Intermediates as Intermediates
 from jinn.bijectors.householder import Householder as Householder
 from jinn.bijectors.inv_auto import InvAutoActivation as InvAutoActivation
 from jinn.bijectors.inv_auto import InvAutoConv as InvAutoConv
@@ -40,7 +42,10 @@ from jinn.bijectors.powers import Exp as Exp
 from jinn.bijectors.powers import Power as Power
 from jinn.bijectors.reshape import Reshape as Reshape
 from jinn.bijectors.residual import InvertibleResidual as InvertibleResidual
+from jinn.bijectors.split import Concatenate as Concatenate
+from jinn.bijectors.split import Split as Split
 from jinn.bijectors.stack import Stack as Stack
 from jinn.bijectors.transformed import Elementwise as Elementwise
 from jinn.bijectors.triangular import PLU as PLU
 from jinn.bijectors.triangular import TriangularAffine as TriangularAffine
+from jinn.bijectors.wiring import Node as Node

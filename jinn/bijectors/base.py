@@ -13,7 +13,7 @@
 """
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, Literal, cast, final
 
 import jax
@@ -38,6 +38,7 @@ from jinn.networks.buffer import read as read
 
 Info = SolverInfo | tuple[SolverInfo, ...]
 FastDirection = Literal["both", "forward", "inverse", "neither"]
+Outputs = Generator[tuple[str, Any, Any], None, Any]
 
 
 class InitializedFlag(Buffer):
@@ -131,9 +132,14 @@ class Bijector(nnx.Module, abc.ABC):
         run = self._inverse if invert else self._forward
         return self, run(x, condition, key=None, with_log_det=False)[0]
 
-    def _parts(self, name: str) -> list[tuple[str, "Bijector"]]:
-        """The bijectors that it applies in turn, each with what reaches it and its type."""
-        return [(f"{name} ({type(self).__name__})", self)]
+    def _outputs(self, name: str, x: Any, condition: Any, *, inverse: bool) -> Outputs:
+        """Yield what comes out of each bijector that it applies in turn, and return the image of x.
+
+        Each comes as what reaches that bijector with its type, its events, and its log-determinant.
+        """
+        y, log_det, _ = self._apply(x, condition, key=None, with_log_det=True, inverse=inverse)
+        yield f"{name} ({type(self).__name__})", y, log_det
+        return y
 
     @final
     def forward_and_log_det(

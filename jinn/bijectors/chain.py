@@ -8,13 +8,15 @@ import jax
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.base import Bijector, FastDirection, Info
+from jinn.bijectors.base import Bijector, Info, Outputs
 from jinn.bijectors.container import (
     Reporting,
     as_tuple,
     joint_condition_shape,
+    joint_fast_direction,
     member_condition,
     opposite,
+    split_key,
 )
 
 
@@ -51,7 +53,7 @@ class Chain(Reporting):
             members[0].event_shape,
             event_shape_out=members[-1].event_shape_out,
             condition_shape=joint_condition_shape(members, "Chain"),
-            fast_direction=_joint_fast_direction(members),
+            fast_direction=joint_fast_direction(members),
         )
         self.bijectors: tuple[Bijector, ...] = nnx.data(members)
 
@@ -85,7 +87,7 @@ class Chain(Reporting):
     ) -> tuple[Any, Array | None, Info]:
         """Apply the members in turn and collect what their solves report."""
         total, infos = None, []
-        members = list(zip(self.bijectors, _keys(key, len(self)), strict=True))
+        members = list(zip(self.bijectors, split_key(key, len(self)), strict=True))
         for member, member_key in members[::-1] if inverse else members:
             c = member_condition(member, condition)
             x, log_det, info = member._apply(
@@ -96,8 +98,12 @@ class Chain(Reporting):
                 total = log_det if total is None else total + cast(Array, log_det)
         return x, total, tuple(infos)
 
-    def _parts(self, name: str) -> list[tuple[str, Bijector]]:
-        return [part for i, b in enumerate(self) for part in b._parts(f"{name}[{i}]")]
+    def _outputs(self, name: str, x: Any, condition: Any, *, inverse: bool) -> Outputs:
+        members = list(enumerate(self.bijectors))
+        for i, member in members[::-1] if inverse else members:
+            c = member_condition(member, condition)
+            x = yield from member._outputs(f"{name}[{i}]", x, c, inverse=inverse)
+        return x
 
     def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple[Bijector, Any]:
         new = []
@@ -139,23 +145,9 @@ class Invert(Reporting):
             x, condition, key=key, with_log_det=with_log_det, inverse=not inverse
         )
 
-    def _parts(self, name: str) -> list[tuple[str, Bijector]]:
-        parts = self.bijector._parts(f"{name}.bijector")
-        return [(reached, Invert(part)) for reached, part in reversed(parts)]
+    def _outputs(self, name: str, x: Any, condition: Any, *, inverse: bool) -> Outputs:
+        return self.bijector._outputs(f"{name}.bijector", x, condition, inverse=not inverse)
 
     def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple[Bijector, Any]:
         new, x = self.bijector._initialize(x, condition, invert=not invert)
         return Invert(new), x
-
-
-def _keys(key: jax.Array | None, n: int) -> list[jax.Array | None]:
-    return [None] * n if key is None else list(jax.random.split(key, n))
-
-
-def _joint_fast_direction(members: tuple[Bijector, ...]) -> FastDirection:
-    """The direction that is fast for every member."""
-    forward = all(member.fast_direction in ("both", "forward") for member in members)
-    inverse = all(member.fast_direction in ("both", "inverse") for member in members)
-    if forward:
-        return "both" if inverse else "forward"
-    return "inverse" if inverse else "neither"

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.base import Bijector, Info
+from jinn.bijectors.base import Bijector, Info, Outputs
 from jinn.bijectors.conditioners import (
     condition_network,
     condition_parameters,
@@ -151,20 +151,9 @@ class EmbedCondition(Reporting):
         self.network = network_attribute(network, "EmbedCondition", "network")
 
     def _embed(self, condition: Any) -> Any:
-        """The embedding `(*batch, *bijector.condition_shape)` of conditions of that batch."""
-        embedding = evaluate_on_condition(self.network, condition)
         shape: Any = self.bijector.condition_shape
-        embedding = as_event(
-            embedding, shape, "EmbedCondition: what the network returns", event_dtype(condition)
-        )
-        batch = batch_shape(condition, self.condition_shape)
-        if batch_shape(embedding, shape) != batch:
-            raise ValueError(
-                "EmbedCondition: what the network returns: expected shape "
-                f"{batched(shape)} with the condition's batch {batch}, got batch "
-                f"{batch_shape(embedding, shape)}"
-            )
-        return embedding
+        name = "EmbedCondition: what the network returns"
+        return embed(self.network, condition, self.condition_shape, shape, name)
 
     def _run(
         self, x: Any, condition: Any, key: jax.Array | None, *, with_log_det: bool, inverse: bool
@@ -173,17 +162,44 @@ class EmbedCondition(Reporting):
             x, self._embed(condition), key=key, with_log_det=with_log_det, inverse=inverse
         )
 
-    def _parts(self, name: str) -> list[tuple[str, Bijector]]:
-        shape: Any = self.condition_shape
-
-        def with_embedding(part: Bijector) -> Bijector:
-            takes_one = part.condition_shape is not None
-            return EmbedCondition(part, self.network, shape) if takes_one else part
-
-        parts = self.bijector._parts(f"{name}.bijector")
-        return [(reached, with_embedding(part)) for reached, part in parts]
+    def _outputs(self, name: str, x: Any, condition: Any, *, inverse: bool) -> Outputs:
+        inner = self._embed(condition)
+        return self.bijector._outputs(f"{name}.bijector", x, inner, inverse=inverse)
 
     def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple[Bijector, Any]:
         new = nnx.clone(self)
         new.bijector, x = self.bijector._initialize(x, self._embed(condition), invert=invert)
         return new, x
+
+
+def embed(
+    network: Callable[[Any], Any],
+    condition: Any,
+    condition_shape: Shape | None,
+    shape: Shape,
+    name: str,
+) -> Any:
+    """Evaluate a network of the condition, and check what it returns.
+
+    Args:
+        network: Any callable `condition -> embedding`.
+        condition: Checked conditions with their batch axes.
+        condition_shape: Shape of one of them.
+        shape: Shape of one embedding.
+        name: What to call the embedding in an error.
+
+    Returns:
+        The embedding, of the condition's batch.
+
+    Raises:
+        ValueError: If its shape or batch is another.
+    """
+    value = evaluate_on_condition(network, condition)
+    embedding = as_event(value, shape, name, event_dtype(condition))
+    expected, got = batch_shape(condition, condition_shape), batch_shape(embedding, shape)
+    if got != expected:
+        raise ValueError(
+            f"{name}: expected shape {batched(shape)} with the condition's batch {expected}, got "
+            f"batch {got}"
+        )
+    return embedding

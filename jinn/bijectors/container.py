@@ -1,6 +1,7 @@
 """What bijectors made of other bijectors share."""
 
 import abc
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -92,6 +93,35 @@ def joint_condition_shape(members: tuple[Bijector, ...], name: str) -> Shape | N
             )
         joint = shape
     return joint
+
+
+def split_key(key: jax.Array | None, n: int) -> list[jax.Array | None]:
+    """Split a call's key over the members of a container.
+
+    Args:
+        key: A JAX key, or None.
+        n: Number of members.
+
+    Returns:
+        A key for each, or None for each.
+    """
+    return [None] * n if key is None else list(jax.random.split(key, n))
+
+
+def joint_fast_direction(members: Iterable[Bijector]) -> FastDirection:
+    """The direction that takes one pass through every member.
+
+    Args:
+        members: The bijectors inside.
+
+    Returns:
+        Its name.
+    """
+    directions = {member.fast_direction for member in members}
+    forward, inverse = directions <= {"both", "forward"}, directions <= {"both", "inverse"}
+    if forward:
+        return "both" if inverse else "forward"
+    return "inverse" if inverse else "neither"
 
 
 def opposite(direction: FastDirection) -> FastDirection:

@@ -88,7 +88,7 @@ def initialize(flow: Module, x: Any, condition: Any = None) -> Module:
 def first_not_finite(bijector: Bijector, x: Any, condition: Any = None) -> str | None:
     """Name the first of a bijector's parts whose output or log-determinant is not finite.
 
-    Walks the parts of chains and stacks in order, wrapped ones too, outside of jit.
+    Walks the parts of containers in order, wrapped ones too, outside of jit.
 
     Args:
         bijector: A bijector.
@@ -98,9 +98,10 @@ def first_not_finite(bijector: Bijector, x: Any, condition: Any = None) -> str |
     Returns:
         Such as "bijector[1][0] (Coupling)", or None where all are finite.
     """
-    for name, part in bijector._parts("bijector"):
-        x, log_det = part.forward_and_log_det(x, member_condition(part, condition))
-        if not all(bool(jax.numpy.isfinite(leaf).all()) for leaf in jax.tree.leaves((x, log_det))):
+    condition = member_condition(bijector, condition)
+    x, condition = bijector._check(x, condition, bijector.event_shape, "x")
+    for name, *results in bijector._outputs("bijector", x, condition, inverse=False):
+        if not all(bool(jax.numpy.isfinite(leaf).all()) for leaf in jax.tree.leaves(results)):
             return name
     return None
 

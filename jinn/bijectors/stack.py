@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.base import Bijector, Info, zeros_log_det
+from jinn.bijectors.base import Bijector, Info, Outputs, zeros_log_det
 from jinn.bijectors.container import Reporting, as_tuple
 from jinn.functional.loop import varying_like
 from jinn.functional.solver import SolverInfo
@@ -139,8 +139,10 @@ class Stack(Reporting):
         blocks = range(self.depth)[:: -1 if inverse else 1]
         return x, total, _in_turn(info, blocks)
 
-    def _parts(self, name: str) -> list[tuple[str, Bijector]]:
-        return [part for i, block in enumerate(self) for part in block._parts(f"{name}[{i}]")]
+    def _outputs(self, name: str, x: Any, condition: Any, *, inverse: bool) -> Outputs:
+        for i in range(self.depth)[:: -1 if inverse else 1]:
+            x = yield from self[i]._outputs(f"{name}[{i}]", x, condition, inverse=inverse)
+        return x
 
     def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple[Bijector, Any]:
         treedef = jax.tree.structure(self.block)

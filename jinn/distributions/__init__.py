@@ -1,6 +1,7 @@
 """Base densities of flows."""
 
 from jinn.distributions.base import Distribution as Distribution
+from jinn.distributions.joint import Joint as Joint
 from jinn.distributions.location_scale import Normal as Normal
 from jinn.distributions.location_scale import StudentT as StudentT
 from jinn.distributions.standard_normal import StandardNormal as StandardNormal
