@@ -35,8 +35,10 @@ from jinn.flows import gin, neural_spline_flow, nice, real_nvp
 from jinn.networks import MLP
 from tests.registry_case import Case
 from tests.registry_continuous import CONTINUOUS_CASES
+from tests.registry_elementwise import ELEMENTWISE_CASES
 from tests.registry_maps import MAP_CASES
 from tests.registry_residual import RESIDUAL_CASES
+from tests.registry_zoo import ZOO_CASES
 
 
 class ImageConditioner(nnx.Module):
@@ -189,6 +191,12 @@ TRANSFORMERS = {
     "volume_preserving": t.VolumePreserving(),
     "volume_preserving, arctan": t.VolumePreserving(clamp=1.0, law="arctan"),
     "affine, arctan": t.Affine(law="arctan"),
+    "circular spline, rotated": t.Composed((t.CircularSpline(bins=3), t.Additive())),
+    "circular spline": t.CircularSpline(bins=2, bound=2.0),
+    "linear spline": t.LinearSpline(bins=4, bound=3.0),
+    "quadratic spline": t.QuadraticSpline(bins=4, bound=3.0),
+    "cubic spline": t.CubicSpline(bins=4, bound=3.0),
+    "learned domain": t.LearnedDomain(t.RationalQuadraticSpline(bins=4, bound=2.0)),
     "composed": t.Composed((t.RationalQuadraticSpline(bins=2), t.Affine(clamp=1.0))),
 }
 
@@ -269,6 +277,9 @@ CASES |= {
         lambda dtype: Affine(
             (2, 3), shift=[1.0, 0.0, -2.0], scale=[0.1, 1.0, 10.0], learned=False, param_dtype=dtype
         ),
+    ),
+    "affine, learned scale": Case(
+        Affine, lambda dtype: Affine((2, 2), shift=1.0, learned="scale", param_dtype=dtype)
     ),
     "affine, one number": Case(Affine, lambda dtype: Affine((), shift=1.0, param_dtype=dtype)),
     "sigmoid": Case(Sigmoid, lambda dtype: Sigmoid((3,)), codomain=(0.0, 1.0)),
@@ -381,4 +392,4 @@ CASES["coupling composed, conditional"] = Case(
     ),
 )
 
-CASES |= MAP_CASES | RESIDUAL_CASES | CONTINUOUS_CASES
+CASES |= MAP_CASES | ELEMENTWISE_CASES | RESIDUAL_CASES | CONTINUOUS_CASES | ZOO_CASES

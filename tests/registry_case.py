@@ -16,8 +16,8 @@ REAL = (-float("inf"), float("inf"))
 class Case:
     """A bijector of class `kind`, and data for it; `make(dtype)` has parameters of that type.
 
-    `domain`, `codomain` and `solver_tolerance` (by type) are those of `check_bijector`. A case that
-    is `slow` runs with the slow tests only.
+    `domain`, `codomain`, `solver_tolerance` (by type) and `perturbation` are those of
+    `check_bijector`. A case that is `slow` runs with the slow tests only.
     """
 
     kind: type[Bijector]
@@ -27,6 +27,7 @@ class Case:
     codomain: tuple[Any, Any] | None = REAL
     solver_tolerance: Callable[[Any], float] = lambda dtype: 0.0
     slow: bool = False
+    perturbation: float | None = None
 
     def data(self, dtype: Any) -> tuple[Bijector, Any, Any]:
         """The bijector, eight events and eight conditions: normal, or uniform in `x_range`."""

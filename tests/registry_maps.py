@@ -40,6 +40,29 @@ def _householder(shape: tuple, n_reflections: int | None = None) -> Case:
     )
 
 
+def _conditional_householder(shape: tuple, condition_shape: Any) -> Case:
+    return Case(
+        Householder,
+        lambda dtype: Householder(
+            shape,
+            n_reflections=2,
+            condition_shape=condition_shape,
+            hidden=(8,),
+            param_dtype=dtype,
+            rngs=0,
+        ),
+    )
+
+
+def _orthogonal(shape: tuple, parametrization: Any) -> Case:
+    return Case(
+        Orthogonal,
+        lambda dtype: Orthogonal(
+            shape, learned=True, parametrization=parametrization, param_dtype=dtype, rngs=0
+        ),
+    )
+
+
 def _plu(shape: tuple) -> Case:
     return Case(PLU, lambda dtype: PLU(shape, param_dtype=dtype, rngs=0))
 
@@ -111,6 +134,12 @@ MAP_CASES: dict[str, Case] = {
     "householder, thin": _householder((17,), 1),
     "householder, one element": _householder((1,)),
     "householder, image": _householder((2, 2, 3)),
+    "householder, conditional": _conditional_householder((3,), (2,)),
+    "householder, image, dict condition": _conditional_householder((2, 1, 3), _DICT),
+    "orthogonal, cayley": _orthogonal((4,), "cayley"),
+    "orthogonal, cayley, image": _orthogonal((2, 2, 3), "cayley"),
+    "orthogonal, reflections": _orthogonal((4,), "householder"),
+    "orthogonal, reflections, odd": _orthogonal((3,), "householder"),
     "plu": _plu((4,)),
     "plu, one element": _plu((1,)),
     "plu, image": _plu((2, 2, 3)),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jinn.functional import rational_quadratic_spline_forward as spline_forward
 from jinn.functional import rational_quadratic_spline_inverse as spline_inverse
-from jinn.functional.spline import MIN_BIN, MIN_SLOPE
+from jinn.functional.knots import MIN_BIN, MIN_SLOPE
 
 BINS, BOUND, N = 6, 4.0, 64
 EPS = 2.0**-23

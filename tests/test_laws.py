@@ -59,6 +59,7 @@ def test_laws(name: str, dtype: str) -> None:
             domain=case.domain,
             codomain=case.codomain,
             solver_tolerance=case.solver_tolerance(dtype),
+            perturbation=case.perturbation,
         )
 
 

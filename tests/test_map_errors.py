@@ -38,6 +38,22 @@ def test_reflections(n_reflections):
         Householder((4,), n_reflections=n_reflections, rngs=0)
 
 
+def test_conditional_reflections():
+    text = "Householder: a conditioner needs conditions (condition_shape), and a last axis of"
+    with raises(text, "got condition_shape=None"):
+        Householder((4,), conditioner=lambda c: c, rngs=0)
+    with raises(text, "an event of shape (1,)"):
+        Householder((1,), condition_shape=(2,), rngs=0)
+    wrong = Householder((4,), condition_shape=(2,), conditioner=lambda c: c, rngs=0)
+    with raises("Householder: expected the conditioner to return shape (5, 16), the parameters"):
+        wrong.forward(np.ones((5, 4)), np.ones((5, 2)))
+
+
+def test_parametrization():
+    with raises("Orthogonal: expected parametrization to be one of ['exponential', 'cayley', "):
+        Orthogonal((3,), parametrization="givens", rngs=0)
+
+
 @pytest.mark.parametrize("kind", [PLU, Householder])
 def test_mixing_needs_an_axis_and_randomness(kind):
     for shape in ((), (0,), {"a": (3,)}):
@@ -159,8 +175,8 @@ def test_conditional_affine():
             ConditionalAffine((3,), condition_shape=(2,), clamp=clamp, rngs=0)
     wrong = ConditionalAffine((3,), condition_shape=(2,), conditioner=lambda c: c)
     with raises(
-        "ConditionalAffine: expected the conditioner to return shape (5, 6), all shifts, then all "
-        "log-scales of an event, for a condition of batch (5,), got (5, 2)"
+        "ConditionalAffine: expected the conditioner to return shape (5, 6), the "
+        "parameters (2, 3) of an event as one axis, for a condition of batch (5,), got (5, 2)"
     ):
         wrong.forward(np.ones((5, 3)), np.ones((5, 2)))
     with raises("ConditionalAffine: the condition is missing; expected one of shape (*batch, 2)"):

@@ -21,7 +21,15 @@ from jinn.bijectors.elementwise import Affine as Affine
 from jinn.bijectors.elementwise import Logit as Logit
 from jinn.bijectors.elementwise import Sigmoid as Sigmoid
 from jinn.bijectors.elementwise import Unconstrain as Unconstrain
+from jinn.bijectors.few_parameters import Planar as Planar
+from jinn.bijectors.few_parameters import Radial as Radial
+from jinn.bijectors.few_parameters import Sylvester as Sylvester
+from jinn.bijectors.fourier import FourierConvolution as FourierConvolution
 from jinn.bijectors.householder import Householder as Householder
+from jinn.bijectors.inv_auto import InvAutoActivation as InvAutoActivation
+from jinn.bijectors.inv_auto import InvAutoConv as InvAutoConv
+from jinn.bijectors.inv_auto import InvAutoDense as InvAutoDense
+from jinn.bijectors.linear import Linear as Linear
 from jinn.bijectors.module import initialize as initialize
 from jinn.bijectors.module import refresh as refresh
 from jinn.bijectors.module import trainable as trainable
@@ -32,5 +40,6 @@ from jinn.bijectors.powers import Power as Power
 from jinn.bijectors.reshape import Reshape as Reshape
 from jinn.bijectors.residual import InvertibleResidual as InvertibleResidual
 from jinn.bijectors.stack import Stack as Stack
+from jinn.bijectors.transformed import Elementwise as Elementwise
 from jinn.bijectors.triangular import PLU as PLU
 from jinn.bijectors.triangular import TriangularAffine as TriangularAffine

@@ -10,7 +10,11 @@ from flax import nnx
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, Info
-from jinn.bijectors.conditioners import network_attribute
+from jinn.bijectors.conditioners import (
+    condition_network,
+    condition_parameters,
+    network_attribute,
+)
 from jinn.bijectors.container import Reporting
 from jinn.bijectors.shapes import (
     Shape,
@@ -22,7 +26,6 @@ from jinn.bijectors.shapes import (
 )
 from jinn.functional.affine import affine_forward, affine_inverse, soft_clamp
 from jinn.networks.condition import evaluate_on_condition
-from jinn.networks.mlp import MLP
 from jinn.networks.options import is_positive
 
 
@@ -70,38 +73,23 @@ class ConditionalAffine(Bijector):
             raise ValueError(f"ConditionalAffine: expected a positive, finite clamp, got {clamp!r}")
         self._declare(shape, condition_shape=condition_shape)
         self.event_shape: tuple[int, ...]
-        if conditioner is None:
-            if rngs is None:
-                raise ValueError(
-                    "ConditionalAffine: the default conditioner needs rngs, such as rngs=0"
-                )
-            conditioner = MLP(
-                0,
-                2 * math.prod(shape),
-                hidden=hidden,
-                condition_shape=self.condition_shape,
-                activation=activation,
-                param_dtype=param_dtype,
-                dtype=dtype,
-                rngs=rngs,
-            )
-        self.conditioner = network_attribute(conditioner, "ConditionalAffine", "conditioner")
+        self.conditioner = condition_network(
+            conditioner,
+            2 * math.prod(shape),
+            self,
+            hidden=hidden,
+            activation=activation,
+            param_dtype=param_dtype,
+            dtype=dtype,
+            rngs=rngs,
+        )
         self.clamp = float(clamp)
 
     def _parameters(self, x: Array, condition: Any) -> tuple[Array, Array]:
         """Shifts and log-scales at the condition's batch, with the rank and type of x."""
-        params = evaluate_on_condition(self.conditioner, condition)
-        batch = batch_shape(condition, self.condition_shape)
-        expected = (*batch, 2 * math.prod(self.event_shape))
-        if jnp.shape(params) != expected:
-            raise ValueError(
-                f"ConditionalAffine: expected the conditioner to return shape {expected}, all "
-                f"shifts, then all log-scales of an event, for a condition of batch {batch}, got "
-                f"{jnp.shape(params)}"
-            )
-        ones = [1] * (x.ndim - len(batch) - len(self.event_shape))
-        params = jnp.reshape(params, (*ones, *batch, 2, *self.event_shape)).astype(x.dtype)
-        shift, raw = jnp.moveaxis(params, len(ones) + len(batch), 0)
+        shape = (2, *self.event_shape)
+        params = condition_parameters(self.conditioner, condition, self, shape, x)
+        shift, raw = jnp.moveaxis(params, x.ndim - len(self.event_shape), 0)
         return shift, soft_clamp(raw, self.clamp)
 
     def _forward(

@@ -1,15 +1,19 @@
 """The networks inside bijectors: made by default, kept as attributes, given their condition."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector
-from jinn.bijectors.shapes import insert_axes
+from jinn.bijectors.shapes import batch_shape, insert_axes
 from jinn.functional.coupling import coupling_sizes
+from jinn.networks.condition import evaluate_on_condition
 from jinn.networks.mlp import MLP
 from jinn.networks.separate import SeparateNetworks
 
@@ -52,6 +56,69 @@ def default_conditioner(
     if not separate_networks:
         return MLP(n_in, n_params * n_out, rngs=rngs, **options)
     return SeparateNetworks(lambda key: MLP(n_in, n_out, rngs=key, **options), n_params, rngs=rngs)
+
+
+def condition_network(
+    conditioner: Callable[[Any], Any] | None,
+    out_size: int,
+    bijector: Bijector,
+    *,
+    rngs: int | jax.Array | nnx.Rngs | None,
+    **options: Any,
+) -> Any:
+    """The network of a bijector whose parameters come from the condition alone, as an attribute.
+
+    Args:
+        conditioner: What the user gave, or None for an MLP.
+        out_size: Number of parameters that it returns.
+        bijector: The bijector, declared with its condition_shape.
+        rngs: An int, a JAX key or `flax.nnx.Rngs`, for the MLP.
+        **options: For `jinn.networks.MLP`.
+
+    Returns:
+        What to assign.
+
+    Raises:
+        ValueError: If the conditioner cannot be called, or `rngs` is missing.
+    """
+    name = type(bijector).__name__
+    if conditioner is None:
+        if rngs is None:
+            raise ValueError(f"{name}: the default conditioner needs rngs, such as rngs=0")
+        shape: Any = bijector.condition_shape
+        conditioner = MLP(0, out_size, condition_shape=shape, rngs=rngs, **options)
+    return network_attribute(conditioner, name, "conditioner")
+
+
+def condition_parameters(
+    conditioner: Any, condition: Any, bijector: Bijector, shape: tuple[int, ...], like: Array
+) -> Array:
+    """Parameters from the condition alone, at the condition's own batch.
+
+    Args:
+        conditioner: A function of the condition that returns `(*batch, prod(shape))`.
+        condition: Conditions with their batch axes.
+        bijector: The bijector.
+        shape: Shape of the parameters of one event.
+        like: Events, whose rank of batch and whose type the parameters get.
+
+    Returns:
+        Parameters `(*ones, *batch, *shape)` with as many axes in front as `like` has in its batch.
+
+    Raises:
+        ValueError: If the conditioner returns another shape.
+    """
+    params = evaluate_on_condition(conditioner, condition)
+    batch = batch_shape(condition, bijector.condition_shape)
+    expected = (*batch, math.prod(shape))
+    if jnp.shape(params) != expected:
+        raise ValueError(
+            f"{type(bijector).__name__}: expected the conditioner to return shape {expected}, the "
+            f"parameters {shape} of an event as one axis, for a condition of batch {batch}, got "
+            f"{jnp.shape(params)}"
+        )
+    ones = [1] * (like.ndim - len(bijector.event_shape) - len(batch))
+    return jnp.reshape(params, (*ones, *batch, *shape)).astype(like.dtype)
 
 
 def network_attribute(network: Any, owner: str, name: str) -> Any:

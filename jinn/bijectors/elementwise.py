@@ -1,6 +1,6 @@
 """Element-wise bijectors: affine, and maps between the real line and intervals."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -29,12 +29,12 @@ class Affine(Bijector):
         event_shape: Shape of one event.
         shift: Initial shift, broadcastable to the event.
         scale: Initial scale, positive, broadcastable to the event. Its logarithm is stored.
-        learned: Whether shift and scale are trained.
+        learned: Whether shift and scale are trained; "scale" trains the scale alone.
         param_dtype: Type of the parameters.
 
     Raises:
-        ValueError: If shift or scale do not fit the event or are not finite, or a scale is not
-            positive.
+        ValueError: If shift or scale do not fit the event or are not finite, a scale is not
+            positive, or `learned` is something else.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Affine(Bijector):
         *,
         shift: Any = 0.0,
         scale: Any = 1.0,
-        learned: bool = True,
+        learned: bool | Literal["scale"] = True,
         param_dtype: jax.typing.DTypeLike = jnp.float32,
     ) -> None:
         """See the class."""
@@ -56,8 +56,13 @@ class Affine(Bijector):
         check_finite(scales, "Affine: scale", scale)
         if not isinstance(scales, Tracer) and not bool(jnp.all(scales > 0)):
             raise ValueError(f"Affine: expected positive scales, got {scale}")
+        if learned not in (True, False, "scale"):
+            raise ValueError(
+                f'Affine: expected learned to be a boolean or "scale", got {learned!r}'
+            )
         variable = nnx.Param if learned else Buffer
-        self.shift, self.log_scale = variable(shifts), variable(jnp.log(scales))
+        self.shift = Buffer(shifts) if learned == "scale" else variable(shifts)
+        self.log_scale = variable(jnp.log(scales))
 
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool

@@ -1,20 +1,21 @@
-"""Monotonic rational-quadratic splines of single elements, with linear tails.
+"""Monotonic rational-quadratic splines of single elements, with linear tails or on a circle."""
 
-The parameters lie along a leading axis: reductions over the bins then run over whole rows of
-elements, which is about a third faster under XLA than a trailing bin axis.
-"""
-
-import math
+from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-MIN_BIN = 1e-3
-"""Smallest width and height of a bin, as a fraction of the box."""
-MIN_SLOPE = 1e-3
-"""Smallest slope at a knot."""
+from jinn.functional.knots import (
+    check_parameters,
+    clip,
+    find_bin,
+    in_box,
+    knots,
+    on_circle,
+    pick,
+    positive_slope,
+)
 
 
 class _Bin(NamedTuple):
@@ -30,9 +31,9 @@ class _Bin(NamedTuple):
 
 def rational_quadratic_spline_forward(
     x: Float[Array, "*shape"],
-    widths: Float[Array, "bins *shape"],
-    heights: Float[Array, "bins *shape"],
-    slopes: Float[Array, "inner *shape"],
+    widths: Float[Array, "bins *#shape"],
+    heights: Float[Array, "bins *#shape"],
+    slopes: Float[Array, "inner *#shape"],
     *,
     bound: float,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
@@ -61,20 +62,15 @@ def rational_quadratic_spline_forward(
         Neural Spline Flows (Durkan, Bekasov, Murray, Papamakarios, 2019), eqs. 4-5,
         https://arxiv.org/abs/1906.04032
     """
-    _check(x, widths, heights, slopes, bound)
-    inside = jnp.abs(x) <= bound
-    safe_x, widths, heights, slopes = _widen(jnp.where(inside, x, 0.0), widths, heights, slopes)
-    cell = _find_bin(safe_x, widths, heights, slopes, bound, along_x=True)
-    t = _clip((safe_x - cell.x0) / cell.width, 1.0)
-    y, log_slope = _evaluate(t, cell)
-    return jnp.where(inside, y.astype(x.dtype), x), jnp.where(inside, log_slope, 0.0)
+    _check("rational_quadratic_spline", x, widths, heights, slopes, bound, slopes_more=-1)
+    return in_box(partial(_forward, bound=bound), x, bound, widths, heights, slopes)
 
 
 def rational_quadratic_spline_inverse(
     y: Float[Array, "*shape"],
-    widths: Float[Array, "bins *shape"],
-    heights: Float[Array, "bins *shape"],
-    slopes: Float[Array, "inner *shape"],
+    widths: Float[Array, "bins *#shape"],
+    heights: Float[Array, "bins *#shape"],
+    slopes: Float[Array, "inner *#shape"],
     *,
     bound: float,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
@@ -98,93 +94,134 @@ def rational_quadratic_spline_inverse(
         Neural Spline Flows (Durkan, Bekasov, Murray, Papamakarios, 2019), eqs. 6-8,
         https://arxiv.org/abs/1906.04032
     """
-    _check(y, widths, heights, slopes, bound)
-    inside = jnp.abs(y) <= bound
-    safe_y, widths, heights, slopes = _widen(jnp.where(inside, y, 0.0), widths, heights, slopes)
-    cell = _find_bin(safe_y, widths, heights, slopes, bound, along_x=False)
-    t = _clip(_solve(_clip(safe_y - cell.y0, cell.height), cell), 1.0)
+    _check("rational_quadratic_spline", y, widths, heights, slopes, bound, slopes_more=-1)
+    return in_box(partial(_inverse, bound=bound), y, bound, widths, heights, slopes)
+
+
+def circular_rational_quadratic_spline_forward(
+    x: Float[Array, "*shape"],
+    widths: Float[Array, "bins *#shape"],
+    heights: Float[Array, "bins *#shape"],
+    slopes: Float[Array, "bins *#shape"],
+    *,
+    bound: float,
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """Push angles through a rational-quadratic spline, `f(x + 2 bound) = f(x) + 2 bound`.
+
+    The circle is [-bound, bound] with its ends joined. The derivative is periodic, and learned at
+    the joint like at any knot. Angles of any size may be given, and as many turns as they have come
+    out; so the map is invertible on the line as well. The joint maps to itself: add a rotation
+    (`additive_forward`) to move it. All parameters 0 give the identity.
+
+    Args:
+        x: Angles, any shape.
+        widths: Raw bin widths, as in `rational_quadratic_spline_forward`.
+        heights: Raw bin heights, in the same form.
+        slopes: Raw slopes at the left knot of each bin; the first is that of the joint.
+        bound: Half the period, positive, such as pi.
+
+    Returns:
+        `y`, and the log-derivative of each element in float32 or wider.
+
+    Raises:
+        ValueError: If the parameters' shapes do not fit `x` or each other, or `bound` or the
+            number of bins is out of range.
+
+    Reference:
+        Normalizing Flows on Tori and Spheres (Rezende et al., 2020), section 2.1.3,
+        https://arxiv.org/abs/2002.02428
+    """
+    name = "circular_rational_quadratic_spline"
+    _check(name, x, widths, heights, slopes, bound, slopes_more=0)
+    return on_circle(partial(_forward, bound=bound), x, bound, widths, heights, slopes)
+
+
+def circular_rational_quadratic_spline_inverse(
+    y: Float[Array, "*shape"],
+    widths: Float[Array, "bins *#shape"],
+    heights: Float[Array, "bins *#shape"],
+    slopes: Float[Array, "bins *#shape"],
+    *,
+    bound: float,
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """Undo `circular_rational_quadratic_spline_forward`.
+
+    Args:
+        y: Angles, any shape.
+        widths: Raw bin widths of the forward map.
+        heights: Raw bin heights.
+        slopes: Raw slopes at the left knot of each bin.
+        bound: Half the period, positive.
+
+    Returns:
+        `x`, and the log-derivative of each element in float32 or wider.
+
+    Raises:
+        ValueError: If the parameters' shapes do not fit `y` or each other, or `bound` or the
+            number of bins is out of range.
+    """
+    name = "circular_rational_quadratic_spline"
+    _check(name, y, widths, heights, slopes, bound, slopes_more=0)
+    return on_circle(partial(_inverse, bound=bound), y, bound, widths, heights, slopes)
+
+
+def _check(
+    name: str,
+    x: Array,
+    widths: Array,
+    heights: Array,
+    slopes: Array,
+    bound: float,
+    *,
+    slopes_more: int,
+) -> None:
+    parameters = {"widths": widths, "heights": heights, "slopes": slopes}
+    check_parameters(name, x, bound, parameters, {"slopes": slopes_more})
+
+
+def _forward(
+    x: Array, widths: Array, heights: Array, slopes: Array, *, bound: float
+) -> tuple[Array, Array]:
+    cell = _find_cell(x, widths, heights, slopes, bound, along_x=True)
+    t = clip((x - cell.x0) / cell.width, 1.0)
+    return _evaluate(t, cell)
+
+
+def _inverse(
+    y: Array, widths: Array, heights: Array, slopes: Array, *, bound: float
+) -> tuple[Array, Array]:
+    cell = _find_cell(y, widths, heights, slopes, bound, along_x=False)
+    t = clip(_solve(clip(y - cell.y0, cell.height), cell), 1.0)
     _, log_slope = _evaluate(t, cell)
-    x = cell.x0 + t * cell.width
-    return jnp.where(inside, x.astype(y.dtype), y), jnp.where(inside, -log_slope, 0.0)
+    return cell.x0 + t * cell.width, -log_slope
 
 
-def _check(x: Array, widths: Array, heights: Array, slopes: Array, bound: float) -> None:
-    bins = widths.shape[0] if widths.ndim else 0
-    expected = [(bins, *x.shape), (bins, *x.shape), (bins - 1, *x.shape)]
-    if bins < 2 or [widths.shape, heights.shape, slopes.shape] != expected:
-        raise ValueError(
-            "rational_quadratic_spline: expected widths and heights of shape "
-            f"(bins, *{tuple(x.shape)}) and slopes of shape (bins - 1, *{tuple(x.shape)}) with at "
-            f"least 2 bins, got {widths.shape}, {heights.shape} and {slopes.shape}; "
-            "put the bins on the leading axis"
-        )
-    if not 0 < bound < math.inf:
-        raise ValueError(
-            f"rational_quadratic_spline: expected a positive, finite bound, got {bound}"
-        )
-
-
-def _widen(*arrays: Array) -> tuple[Array, ...]:
-    """Compute in float32 at least: knots are sums, and a bin's place in the box is a difference."""
-    dtype = jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
-    return tuple(array.astype(dtype) for array in arrays)
-
-
-def _knots(raw: Array, bound: float) -> tuple[Array, Array]:
-    """Left edges and sizes of the bins along the leading axis, from the raw sizes."""
-    bins = raw.shape[0]
-    powers = jnp.exp(raw - jax.lax.stop_gradient(jnp.max(raw, axis=0))[None])
-    softmax = powers / _sum_bins(powers)[None]
-    sizes = 2 * bound * (MIN_BIN + (1 - MIN_BIN * bins) * softmax)
-    return jnp.cumsum(sizes, axis=0) - sizes - bound, sizes
-
-
-def _sum_bins(values: Array) -> Array:
-    """Sum over the leading axis, as a product with ones, which a CPU does faster than a sum."""
-    ones = jnp.ones(values.shape[0], values.dtype)
-    return jnp.tensordot(ones, values, axes=1, precision="highest")
-
-
-def _find_bin(
+def _find_cell(
     at: Array, widths: Array, heights: Array, slopes: Array, bound: float, *, along_x: bool
 ) -> _Bin:
     """Select the bin that holds each element of `at`, an abscissa or an ordinate.
 
     The slopes are selected raw and made positive afterwards: two softplus an element in place of
-    one a knot.
+    one a knot. As many slopes as bins are those of a circle; one fewer, those of a box.
     """
-    left, width = _knots(widths, bound)
-    bottom, height = _knots(heights, bound)
-    edges = left if along_x else bottom
-    index = jnp.sum(at[None] >= edges[1:], axis=0)
-    numbers = jnp.arange(widths.shape[0]).reshape(-1, *[1] * at.ndim)
-    here = index[None] == numbers
-
-    def pick(values: Array) -> Array:
-        return _sum_bins(jnp.where(here, values, 0.0))
-
-    def pick_slope(selected: Array, at_edge: Array) -> Array:
-        raw = _sum_bins(jnp.where(selected, slopes, 0.0))
-        return jnp.where(at_edge, 1.0, _positive_slope(raw))
-
+    left, width = knots(widths, bound)
+    bottom, height = knots(heights, bound)
+    index, here = find_bin(at, left if along_x else bottom)
+    if slopes.shape[0] == widths.shape[0]:
+        slope0 = positive_slope(pick(here, slopes))
+        slope1 = positive_slope(pick(here, jnp.roll(slopes, -1, axis=0)))
+    else:
+        slope0 = jnp.where(index == 0, 1.0, positive_slope(pick(here[1:], slopes)))
+        last = index == widths.shape[0] - 1
+        slope1 = jnp.where(last, 1.0, positive_slope(pick(here[:-1], slopes)))
     return _Bin(
-        x0=pick(left),
-        y0=pick(bottom),
-        width=pick(width),
-        height=pick(height),
-        slope0=pick_slope(here[1:], index == 0),
-        slope1=pick_slope(here[:-1], index == widths.shape[0] - 1),
+        x0=pick(here, left),
+        y0=pick(here, bottom),
+        width=pick(here, width),
+        height=pick(here, height),
+        slope0=slope0,
+        slope1=slope1,
     )
-
-
-def _positive_slope(raw: Array) -> Array:
-    """Softplus with a floor, shifted so that 0 gives slope 1."""
-    return MIN_SLOPE + jax.nn.softplus(raw + math.log(math.expm1(1 - MIN_SLOPE)))
-
-
-def _clip(value: Array, high: Array | float) -> Array:
-    """Clip to [0, high] what rounding of the knots has moved out, and let the gradient pass."""
-    return value + jax.lax.stop_gradient(jnp.clip(value, 0.0, high) - value)
 
 
 def _evaluate(t: Array, cell: _Bin) -> tuple[Array, Array]:

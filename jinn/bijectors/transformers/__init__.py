@@ -9,5 +9,10 @@ from jinn.bijectors.transformers.affine import Affine as Affine
 from jinn.bijectors.transformers.affine import VolumePreserving as VolumePreserving
 from jinn.bijectors.transformers.choice import Composed as Composed
 from jinn.bijectors.transformers.choice import as_transformer as as_transformer
+from jinn.bijectors.transformers.domain import LearnedDomain as LearnedDomain
+from jinn.bijectors.transformers.spline import CircularSpline as CircularSpline
+from jinn.bijectors.transformers.spline import CubicSpline as CubicSpline
+from jinn.bijectors.transformers.spline import LinearSpline as LinearSpline
+from jinn.bijectors.transformers.spline import QuadraticSpline as QuadraticSpline
 from jinn.bijectors.transformers.spline import RationalQuadraticSpline as RationalQuadraticSpline
 from jinn.functional.coupling import Transformer as Transformer

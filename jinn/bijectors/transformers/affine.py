@@ -32,7 +32,7 @@ class Additive:
         return 1
 
     def forward(
-        self, x: Float[Array, "*shape"], params: Float[Array, "n *shape"]
+        self, x: Float[Array, "*shape"], params: Float[Array, "n *#shape"]
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         """Map values from data to latent.
 
@@ -46,7 +46,7 @@ class Additive:
         return additive_forward(x, params[0])
 
     def inverse(
-        self, y: Float[Array, "*shape"], params: Float[Array, "n *shape"]
+        self, y: Float[Array, "*shape"], params: Float[Array, "n *#shape"]
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         """Map values from latent to data.
 
@@ -86,7 +86,7 @@ class Affine:
         return 2
 
     def forward(
-        self, x: Float[Array, "*shape"], params: Float[Array, "n *shape"]
+        self, x: Float[Array, "*shape"], params: Float[Array, "n *#shape"]
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         """Map values from data to latent.
 
@@ -100,7 +100,7 @@ class Affine:
         return affine_forward(x, params[0], _CLAMP_LAWS[self.law](params[1], self.clamp))
 
     def inverse(
-        self, y: Float[Array, "*shape"], params: Float[Array, "n *shape"]
+        self, y: Float[Array, "*shape"], params: Float[Array, "n *#shape"]
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         """Map values from latent to data.
 
@@ -149,7 +149,7 @@ class VolumePreserving:
     def forward(
         self,
         x: Float[Array, "*shape"],
-        params: Float[Array, "n *shape"],
+        params: Float[Array, "n *#shape"],
         mask: ArrayLike | None = None,
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         """Map values from data to latent.
@@ -169,7 +169,7 @@ class VolumePreserving:
     def inverse(
         self,
         y: Float[Array, "*shape"],
-        params: Float[Array, "n *shape"],
+        params: Float[Array, "n *#shape"],
         mask: ArrayLike | None = None,
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         """Map values from latent to data.

@@ -41,7 +41,7 @@ class Composed:
         return sum(transformer.n_params for transformer in self.transformers)
 
     def forward(
-        self, x: Float[Array, "*shape"], params: Float[Array, "n *shape"]
+        self, x: Float[Array, "*shape"], params: Float[Array, "n *#shape"]
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         """Map values from data to latent.
 
@@ -59,7 +59,7 @@ class Composed:
         return x, total
 
     def inverse(
-        self, y: Float[Array, "*shape"], params: Float[Array, "n *shape"]
+        self, y: Float[Array, "*shape"], params: Float[Array, "n *#shape"]
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         """Map values from latent to data.
 

@@ -1,12 +1,26 @@
-"""Transformers that bend the line."""
+"""Transformers that bend the line or the circle."""
 
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from numbers import Integral
 
 from jaxtyping import Array, Float
 
+from jinn.functional.knots import MIN_BIN
+from jinn.functional.polynomial_spline import (
+    cubic_spline_forward,
+    cubic_spline_inverse,
+    linear_spline_forward,
+    linear_spline_inverse,
+    quadratic_spline_forward,
+    quadratic_spline_inverse,
+)
 from jinn.functional.spline import (
-    MIN_BIN,
+    circular_rational_quadratic_spline_forward,
+    circular_rational_quadratic_spline_inverse,
     rational_quadratic_spline_forward,
     rational_quadratic_spline_inverse,
 )
@@ -14,7 +28,69 @@ from jinn.networks.options import is_positive
 
 
 @dataclass(frozen=True)
-class RationalQuadraticSpline:
+class _Spline(ABC):
+    """A spline of `bins` bins on [-bound, bound], by its raw parameters."""
+
+    bins: int = 8
+    bound: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        name = type(self).__name__
+        if not isinstance(self.bins, Integral) or not 2 <= self.bins < 1 / MIN_BIN:
+            raise ValueError(
+                f"{name}: expected an integer 2 <= bins < {1 / MIN_BIN:.0f}, got {self.bins!r}"
+            )
+        if not is_positive(self.bound):
+            raise ValueError(f"{name}: expected a positive, finite bound, got {self.bound!r}")
+
+    @property
+    def n_params(self) -> int:
+        """Number of parameters an element."""
+        return sum(self._sizes())
+
+    def forward(
+        self, x: Float[Array, "*shape"], params: Float[Array, "n *#shape"]
+    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        """Map values from data to latent.
+
+        Args:
+            x: Values, any shape.
+            params: Raw spline parameters, shape `(n_params, *x.shape)`.
+
+        Returns:
+            The mapped values and each element's log-derivative.
+        """
+        return self._functions()[0](x, *self._split(params), bound=self.bound)
+
+    def inverse(
+        self, y: Float[Array, "*shape"], params: Float[Array, "n *#shape"]
+    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        """Map values from latent to data.
+
+        Args:
+            y: Values, any shape.
+            params: Raw spline parameters, shape `(n_params, *y.shape)`.
+
+        Returns:
+            The mapped values and each element's log-derivative.
+        """
+        return self._functions()[1](y, *self._split(params), bound=self.bound)
+
+    @abstractmethod
+    def _sizes(self) -> tuple[int, ...]:
+        """How many parameters of each kind an element has."""
+
+    @abstractmethod
+    def _functions(self) -> tuple[Callable[..., tuple[Array, Array]], ...]:
+        """The pure functions of the two directions."""
+
+    def _split(self, params: Array) -> list[Array]:
+        return [params[start:end] for start, end in pairwise([0, *accumulate(self._sizes())])]
+
+
+@dataclass(frozen=True)
+class RationalQuadraticSpline(_Spline):
     """Monotonic rational-quadratic spline on [-bound, bound], identity outside.
 
     Each element has `3 * bins - 1` raw parameters: bins widths, bins heights, bins - 1 slopes;
@@ -28,53 +104,103 @@ class RationalQuadraticSpline:
         ValueError: If an option is out of range.
     """
 
-    bins: int = 8
-    bound: float = 5.0
+    def _sizes(self) -> tuple[int, ...]:
+        return self.bins, self.bins, self.bins - 1
 
-    def __post_init__(self) -> None:
-        """Check the options."""
-        if not isinstance(self.bins, Integral) or not 2 <= self.bins < 1 / MIN_BIN:
-            raise ValueError(
-                f"RationalQuadraticSpline: expected an integer 2 <= bins < "
-                f"{1 / MIN_BIN:.0f}, got {self.bins!r}"
-            )
-        if not is_positive(self.bound):
-            raise ValueError(
-                f"RationalQuadraticSpline: expected a positive, finite bound, got {self.bound!r}"
-            )
+    def _functions(self) -> tuple[Callable[..., tuple[Array, Array]], ...]:
+        return rational_quadratic_spline_forward, rational_quadratic_spline_inverse
 
-    @property
-    def n_params(self) -> int:
-        """Number of parameters an element."""
-        return 3 * self.bins - 1
 
-    def forward(
-        self, x: Float[Array, "*shape"], params: Float[Array, "n *shape"]
-    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        """Map values from data to latent.
+@dataclass(frozen=True)
+class CircularSpline(_Spline):
+    """Rational-quadratic spline of angles, `f(x + 2 bound) = f(x) + 2 bound`.
 
-        Args:
-            x: Values, any shape.
-            params: Raw spline parameters, shape `(3 * bins - 1, *x.shape)`.
+    Each element has `3 * bins` raw parameters: widths, heights, slopes; see
+    `jinn.functional.circular_rational_quadratic_spline_forward`. All zeros give the identity. The
+    point where the circle is joined stays: `Composed((CircularSpline(), Additive()))` rotates, too.
 
-        Returns:
-            The mapped values and each element's log-derivative.
-        """
-        return rational_quadratic_spline_forward(x, *self._split(params), bound=self.bound)
+    Args:
+        bins: Number of bins, at least 2.
+        bound: Half the period, positive.
 
-    def inverse(
-        self, y: Float[Array, "*shape"], params: Float[Array, "n *shape"]
-    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        """Map values from latent to data.
+    Raises:
+        ValueError: If an option is out of range.
+    """
 
-        Args:
-            y: Values, any shape.
-            params: Raw spline parameters, shape `(3 * bins - 1, *y.shape)`.
+    bound: float = math.pi
 
-        Returns:
-            The mapped values and each element's log-derivative.
-        """
-        return rational_quadratic_spline_inverse(y, *self._split(params), bound=self.bound)
+    def _sizes(self) -> tuple[int, ...]:
+        return self.bins, self.bins, self.bins
 
-    def _split(self, params: Array) -> tuple[Array, Array, Array]:
-        return params[: self.bins], params[self.bins : 2 * self.bins], params[2 * self.bins :]
+    def _functions(self) -> tuple[Callable[..., tuple[Array, Array]], ...]:
+        return (
+            circular_rational_quadratic_spline_forward,
+            circular_rational_quadratic_spline_inverse,
+        )
+
+
+@dataclass(frozen=True)
+class LinearSpline(_Spline):
+    """Piecewise linear map of [-bound, bound], identity outside.
+
+    Each element has `bins` raw parameters, the heights of bins of equal width; see
+    `jinn.functional.linear_spline_forward`. All zeros give the identity.
+
+    Args:
+        bins: Number of bins, at least 2.
+        bound: Half the side of the box, positive.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    def _sizes(self) -> tuple[int, ...]:
+        return (self.bins,)
+
+    def _functions(self) -> tuple[Callable[..., tuple[Array, Array]], ...]:
+        return linear_spline_forward, linear_spline_inverse
+
+
+@dataclass(frozen=True)
+class QuadraticSpline(_Spline):
+    """Monotonic quadratic spline on [-bound, bound], identity outside.
+
+    Each element has `2 * bins - 1` raw parameters: bins widths, bins - 1 slopes; see
+    `jinn.functional.quadratic_spline_forward`. All zeros give the identity.
+
+    Args:
+        bins: Number of bins, at least 2.
+        bound: Half the side of the box, positive.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    def _sizes(self) -> tuple[int, ...]:
+        return self.bins, self.bins - 1
+
+    def _functions(self) -> tuple[Callable[..., tuple[Array, Array]], ...]:
+        return quadratic_spline_forward, quadratic_spline_inverse
+
+
+@dataclass(frozen=True)
+class CubicSpline(_Spline):
+    """Monotonic cubic spline on [-bound, bound], identity outside.
+
+    Each element has `2 * bins + 2` raw parameters: bins widths, bins heights, two slopes at the
+    edges; see `jinn.functional.cubic_spline_forward`. All zeros give the identity. The inverse
+    iterates.
+
+    Args:
+        bins: Number of bins, at least 2.
+        bound: Half the side of the box, positive.
+
+    Raises:
+        ValueError: If an option is out of range.
+    """
+
+    def _sizes(self) -> tuple[int, ...]:
+        return self.bins, self.bins, 2
+
+    def _functions(self) -> tuple[Callable[..., tuple[Array, Array]], ...]:
+        return cubic_spline_forward, cubic_spline_inverse
