@@ -33,6 +33,7 @@ from jinn.bijectors import (
 from jinn.bijectors import transformers as t
 from jinn.flows import gin, neural_spline_flow, nice, real_nvp
 from jinn.networks import MLP
+from tests.registry_blocks import BLOCK_CASES
 from tests.registry_case import Case
 from tests.registry_continuous import CONTINUOUS_CASES
 from tests.registry_elementwise import ELEMENTWISE_CASES
@@ -197,6 +198,7 @@ TRANSFORMERS = {
     "quadratic spline": t.QuadraticSpline(bins=4, bound=3.0),
     "cubic spline": t.CubicSpline(bins=4, bound=3.0),
     "learned domain": t.LearnedDomain(t.RationalQuadraticSpline(bins=4, bound=2.0)),
+    "sigmoidal": t.Sigmoidal(units=3),
     "composed": t.Composed((t.RationalQuadraticSpline(bins=2), t.Affine(clamp=1.0))),
 }
 
@@ -393,3 +395,4 @@ CASES["coupling composed, conditional"] = Case(
 )
 
 CASES |= MAP_CASES | ELEMENTWISE_CASES | RESIDUAL_CASES | CONTINUOUS_CASES | ZOO_CASES
+CASES |= BLOCK_CASES
