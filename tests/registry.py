@@ -34,6 +34,7 @@ from jinn.bijectors import transformers as t
 from jinn.flows import gin, neural_spline_flow, nice, real_nvp
 from jinn.networks import MLP
 from tests.registry_autoregressive import AUTOREGRESSIVE_CASES
+from tests.registry_blocks import BLOCK_CASES
 from tests.registry_case import Case
 from tests.registry_continuous import CONTINUOUS_CASES
 from tests.registry_elementwise import ELEMENTWISE_CASES
@@ -199,6 +200,7 @@ TRANSFORMERS = {
     "quadratic spline": t.QuadraticSpline(bins=4, bound=3.0),
     "cubic spline": t.CubicSpline(bins=4, bound=3.0),
     "learned domain": t.LearnedDomain(t.RationalQuadraticSpline(bins=4, bound=2.0)),
+    "sigmoidal": t.Sigmoidal(units=3),
     "composed": t.Composed((t.RationalQuadraticSpline(bins=2), t.Affine(clamp=1.0))),
 }
 
@@ -394,5 +396,5 @@ CASES["coupling composed, conditional"] = Case(
     ),
 )
 
-CASES |= MAP_CASES | ELEMENTWISE_CASES | ZOO_CASES | GRAPH_CASES
+CASES |= MAP_CASES | ELEMENTWISE_CASES | ZOO_CASES | GRAPH_CASES | BLOCK_CASES
 CASES |= RESIDUAL_CASES | CONTINUOUS_CASES | AUTOREGRESSIVE_CASES

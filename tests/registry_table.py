@@ -21,10 +21,12 @@ COSTS = {
     "Sylvester": (PASS, "root finding"),
     "InvertibleResidual": (PASS, "a fixed point"),
     "Continuous": ("a solve", "a solve"),
+    "CubicSpline": (PASS, "root finding"),
+    "Sigmoidal": (PASS, "root finding"),
 }
 """Costs forward and inverse of the kinds in which one direction is not a pass over the event."""
 MEMBERS = "its members'"
-CONTAINERS = ("Chain", "Stack", "Invert", "EmbedCondition")
+CONTAINERS = ("Chain", "Stack", "Graph", "Invert", "Conjugate", "EmbedCondition")
 LOG_DETS = {
     "InvertibleResidual": "yes, or by an estimate",
     "Continuous": "yes, or by an estimate",
@@ -52,7 +54,8 @@ def make_table() -> str:
             raise ValueError(f"{name} is fast in {direction!r}: say in COSTS what each costs")
         lines.append(_line(kind, f"`{name}`", costs, LOG_DETS.get(name, "yes")))
     for kind in _transformers():
-        lines.append(_line(kind, f"`transformers.{kind.__name__}`", (PASS, PASS), "yes"))
+        name = kind.__name__
+        lines.append(_line(kind, f"`transformers.{name}`", COSTS.get(name, (PASS, PASS)), "yes"))
     return "\n".join(lines) + "\n"
 
 

@@ -14,6 +14,7 @@ from jinn.bijectors.check_report import BijectorLawError as BijectorLawError
 from jinn.bijectors.check_report import BijectorReport as BijectorReport
 from jinn.bijectors.condition import ConditionalAffine as ConditionalAffine
 from jinn.bijectors.condition import EmbedCondition as EmbedCondition
+from jinn.bijectors.conjugate import Conjugate as Conjugate
 from jinn.bijectors.continuous import Continuous as Continuous
 from jinn.bijectors.coupling import Coupling as Coupling
 from jinn.bijectors.coupling import TwoSidedCoupling as TwoSidedCoupling

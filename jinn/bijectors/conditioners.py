@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,14 @@ from jinn.networks.mlp import MLP
 from jinn.networks.separate import SeparateNetworks
 
 Conditioner = Callable[[Any, Any], Any]
+
+
+@runtime_checkable
+class Conditioned(Protocol):
+    """What has parameters by a condition: a bijector, or a base density."""
+
+    event_shape: Any
+    condition_shape: Any
 
 
 def default_conditioner(
@@ -61,17 +69,17 @@ def default_conditioner(
 def condition_network(
     conditioner: Callable[[Any], Any] | None,
     out_size: int,
-    bijector: Bijector,
+    owner: Conditioned,
     *,
     rngs: int | jax.Array | nnx.Rngs | None,
     **options: Any,
 ) -> Any:
-    """The network of a bijector whose parameters come from the condition alone, as an attribute.
+    """The network of parameters that come from the condition alone, as an attribute.
 
     Args:
         conditioner: What the user gave, or None for an MLP.
         out_size: Number of parameters that it returns.
-        bijector: The bijector, declared with its condition_shape.
+        owner: The bijector or density, declared with its condition_shape.
         rngs: An int, a JAX key or `flax.nnx.Rngs`, for the MLP.
         **options: For `jinn.networks.MLP`.
 
@@ -81,24 +89,24 @@ def condition_network(
     Raises:
         ValueError: If the conditioner cannot be called, or `rngs` is missing.
     """
-    name = type(bijector).__name__
+    name = type(owner).__name__
     if conditioner is None:
         if rngs is None:
             raise ValueError(f"{name}: the default conditioner needs rngs, such as rngs=0")
-        shape: Any = bijector.condition_shape
+        shape = owner.condition_shape
         conditioner = MLP(0, out_size, condition_shape=shape, rngs=rngs, **options)
     return network_attribute(conditioner, name, "conditioner")
 
 
 def condition_parameters(
-    conditioner: Any, condition: Any, bijector: Bijector, shape: tuple[int, ...], like: Array
+    conditioner: Any, condition: Any, owner: Conditioned, shape: tuple[int, ...], like: Array
 ) -> Array:
     """Parameters from the condition alone, at the condition's own batch.
 
     Args:
         conditioner: A function of the condition that returns `(*batch, prod(shape))`.
         condition: Conditions with their batch axes.
-        bijector: The bijector.
+        owner: The bijector or density.
         shape: Shape of the parameters of one event.
         like: Events, whose rank of batch and whose type the parameters get.
 
@@ -109,15 +117,15 @@ def condition_parameters(
         ValueError: If the conditioner returns another shape.
     """
     params = evaluate_on_condition(conditioner, condition)
-    batch = batch_shape(condition, bijector.condition_shape)
+    batch = batch_shape(condition, owner.condition_shape)
     expected = (*batch, math.prod(shape))
     if jnp.shape(params) != expected:
         raise ValueError(
-            f"{type(bijector).__name__}: expected the conditioner to return shape {expected}, the "
+            f"{type(owner).__name__}: expected the conditioner to return shape {expected}, the "
             f"parameters {shape} of an event as one axis, for a condition of batch {batch}, got "
             f"{jnp.shape(params)}"
         )
-    ones = [1] * (like.ndim - len(bijector.event_shape) - len(batch))
+    ones = [1] * (like.ndim - len(owner.event_shape) - len(batch))
     return jnp.reshape(params, (*ones, *batch, *shape)).astype(like.dtype)
 
 

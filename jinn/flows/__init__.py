@@ -1,5 +1,6 @@
 """Flows: densities made of a bijector and a base, and the field's named architectures."""
 
+from jinn.flows.all_in_one import all_in_one_block as all_in_one_block
 from jinn.flows.autoregressive_flows import iaf as iaf
 from jinn.flows.autoregressive_flows import maf as maf
 from jinn.flows.continuous_flows import continuous_flow as continuous_flow
@@ -10,4 +11,5 @@ from jinn.flows.coupling_flows import nice as nice
 from jinn.flows.coupling_flows import real_nvp as real_nvp
 from jinn.flows.ensemble import Ensemble as Ensemble
 from jinn.flows.flow import Flow as Flow
+from jinn.flows.mixture_density import mixture_density_network as mixture_density_network
 from jinn.flows.residual_flows import residual_flow as residual_flow

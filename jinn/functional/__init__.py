@@ -68,6 +68,10 @@ from jinn.functional.low_rank import sylvester_inverse_with_info as sylvester_in
 from jinn.functional.masked import MaskedPerceptron as MaskedPerceptron
 from jinn.functional.matrix import linear_forward as linear_forward
 from jinn.functional.matrix import linear_inverse as linear_inverse
+from jinn.functional.mixture import covariance_factor as covariance_factor
+from jinn.functional.mixture import gaussian_mixture_log_prob as gaussian_mixture_log_prob
+from jinn.functional.mixture import gaussian_mixture_sample as gaussian_mixture_sample
+from jinn.functional.mixture import precision_factor as precision_factor
 from jinn.functional.normalization import actnorm_forward as actnorm_forward
 from jinn.functional.normalization import actnorm_inverse as actnorm_inverse
 from jinn.functional.normalization import actnorm_statistics as actnorm_statistics
@@ -93,6 +97,8 @@ from jinn.functional.residual import (
     residual_inverse_with_info as residual_inverse_with_info,
 )
 from jinn.functional.root import increasing_root as increasing_root
+from jinn.functional.sigmoidal import sigmoidal_forward as sigmoidal_forward
+from jinn.functional.sigmoidal import sigmoidal_inverse as sigmoidal_inverse
 from jinn.functional.solver import SolverInfo as SolverInfo
 from jinn.functional.spline import (
     circular_rational_quadratic_spline_forward as circular_rational_quadratic_spline_forward,

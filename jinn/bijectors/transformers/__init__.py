@@ -10,6 +10,7 @@ from jinn.bijectors.transformers.affine import VolumePreserving as VolumePreserv
 from jinn.bijectors.transformers.choice import Composed as Composed
 from jinn.bijectors.transformers.choice import as_transformer as as_transformer
 from jinn.bijectors.transformers.domain import LearnedDomain as LearnedDomain
+from jinn.bijectors.transformers.sigmoidal import Sigmoidal as Sigmoidal
 from jinn.bijectors.transformers.spline import CircularSpline as CircularSpline
 from jinn.bijectors.transformers.spline import CubicSpline as CubicSpline
 from jinn.bijectors.transformers.spline import LinearSpline as LinearSpline
