@@ -15,7 +15,11 @@ from benchmarks.torch_process import TorchProcess
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "residual": {"jinn series": {"estimator": "power_series"}},
     "continuous": {
-        "jinn mean error": {"controller": diffrax.PIDController(*[Continuous.tolerance] * 2)},
+        "jinn mean error": {
+            "controller": diffrax.PIDController(
+                rtol=Continuous.tolerance, atol=Continuous.tolerance
+            )
+        },
         "jinn backsolve": {"adjoint": "backsolve"},
     },
 }
