@@ -46,6 +46,15 @@ def _type_hook(request: pytest.FixtureRequest) -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture(autouse=True)
+def _fast_compilation(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Most of the time of a test goes into compiling; slow tests compile as users do."""
+    slow = request.node.get_closest_marker("slow") is not None
+    jax.config.update("jax_disable_most_optimizations", not slow)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _bounded_memory() -> Iterator[None]:
     """Forgets compiled programs, which JAX keeps for ever, where a process has grown large."""

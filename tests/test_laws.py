@@ -26,14 +26,6 @@ from jinn.bijectors.transformers import RationalQuadraticSpline
 from tests.registry import CASES
 
 
-@pytest.fixture(autouse=True)
-def _compile_fast() -> Iterator[None]:
-    """The laws are of the mathematics; compiled code of all kinds is for the other tests."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def _cases() -> list[Any]:
     """Every case twice: float32 with the type hook, float64 without it."""
     cases: list[Any] = []

@@ -14,14 +14,20 @@ from jinn.bijectors.base import Bijector
 from jinn.bijectors.chain import Chain, Invert
 from jinn.bijectors.coupling import half_mask
 from jinn.bijectors.stack import Backprop, Stack
-from jinn.bijectors.transformers import Additive, Affine, Composed, RationalQuadraticSpline
+from jinn.bijectors.transformers import (
+    Additive,
+    Affine,
+    Composed,
+    RationalQuadraticSpline,
+    Sigmoidal,
+)
 from jinn.bijectors.transformers import Transformer as TransformerObject
 from jinn.distributions.standard_normal import StandardNormal
 from jinn.flows.flow import Flow
 from jinn.flows.mixing import MixingOrReverse, check_mixing, make_mixing
 from jinn.flows.specification import specified
 
-Transformer = Literal["additive", "affine", "rational_quadratic_spline"]
+Transformer = Literal["additive", "affine", "rational_quadratic_spline", "sigmoidal"]
 UNROLLED_DEPTH = 6
 """Up to so many blocks are written out in the fast direction, see `jinn.bijectors.Stack`."""
 
@@ -39,6 +45,7 @@ def maf(
     law: Literal["tanh", "arctan"] = "tanh",
     bins: int = 8,
     bound: float = 5.0,
+    units: int = 8,
     activation: str = "silu",
     residual: bool = False,
     backprop: Backprop = "store",
@@ -61,12 +68,14 @@ def maf(
             "permute" (fixed random, late elements tend to become early ones), "reverse" (the
             paper's), "orthogonal" (fixed random), "learned_orthogonal", "householder" or "plu" (all
             three learned).
-        transformer: "affine" (the paper's), "additive", or "rational_quadratic_spline", which
-            scales and shifts an element before it bends it.
+        transformer: "affine" (the paper's), "additive", or one that scales and shifts an element
+            before it bends it: "rational_quadratic_spline", or "sigmoidal", a monotone network
+            (neural autoregressive flow).
         clamp: Bound of each layer's log-scale.
         law: How log-scales are bounded, "tanh" or "arctan", see `jinn.bijectors.transformers`.
         bins: Number of bins of each spline.
         bound: The splines act on [-bound, bound] and are the identity outside.
+        units: Number of sigmoids of each monotone network.
         activation: Name of the conditioners' activation, see `jinn.networks.MLP`.
         residual: Whether hidden layers of equal width add to their input.
         backprop: "store" or "remat", see `jinn.bijectors.Stack`.
@@ -83,12 +92,14 @@ def maf(
     Reference:
         Masked Autoregressive Flow for Density Estimation (Papamakarios, Pavlakou, Murray, 2017),
         https://arxiv.org/abs/1705.07057; with splines: Neural Spline Flows (Durkan, Bekasov,
-        Murray, Papamakarios, 2019), https://arxiv.org/abs/1906.04032
+        Murray, Papamakarios, 2019), https://arxiv.org/abs/1906.04032; with monotone networks:
+        Neural Autoregressive Flows (Huang, Krueger, Lacoste, Courville, 2018),
+        https://arxiv.org/abs/1804.00779
     """
     return _autoregressive_flow(
         "maf",
         event_dim,
-        _transformer(transformer, clamp, law, bins, bound, "maf"),
+        _transformer(transformer, clamp, law, bins, bound, units, "maf"),
         inverse=False,
         condition_dim=condition_dim,
         depth=depth,
@@ -116,6 +127,7 @@ def iaf(
     law: Literal["tanh", "arctan"] = "tanh",
     bins: int = 8,
     bound: float = 5.0,
+    units: int = 8,
     activation: str = "silu",
     residual: bool = False,
     backprop: Backprop = "store",
@@ -138,12 +150,14 @@ def iaf(
             "permute" (fixed random, late elements tend to become early ones), "reverse",
             "orthogonal" (fixed random), "learned_orthogonal", "householder" or "plu" (all three
             learned).
-        transformer: "affine" (the paper's), "additive", or "rational_quadratic_spline", which
-            scales and shifts an element before it bends it.
+        transformer: "affine" (the paper's), "additive", or one that scales and shifts an element
+            before it bends it: "rational_quadratic_spline", or "sigmoidal", a monotone network
+            (neural autoregressive flow).
         clamp: Bound of each layer's log-scale.
         law: How log-scales are bounded, "tanh" or "arctan", see `jinn.bijectors.transformers`.
         bins: Number of bins of each spline.
         bound: The splines act on [-bound, bound] and are the identity outside.
+        units: Number of sigmoids of each monotone network.
         activation: Name of the conditioners' activation, see `jinn.networks.MLP`.
         residual: Whether hidden layers of equal width add to their input.
         backprop: "store" or "remat", see `jinn.bijectors.Stack`.
@@ -164,7 +178,7 @@ def iaf(
     return _autoregressive_flow(
         "iaf",
         event_dim,
-        _transformer(transformer, clamp, law, bins, bound, "iaf"),
+        _transformer(transformer, clamp, law, bins, bound, units, "iaf"),
         inverse=True,
         condition_dim=condition_dim,
         depth=depth,
@@ -185,6 +199,7 @@ def _transformer(
     law: Literal["tanh", "arctan"],
     bins: int,
     bound: float,
+    units: int,
     name: str,
 ) -> TransformerObject:
     affine = Affine(clamp, law)
@@ -192,6 +207,7 @@ def _transformer(
         "additive": Additive(),
         "affine": affine,
         "rational_quadratic_spline": Composed((affine, RationalQuadraticSpline(bins, bound))),
+        "sigmoidal": Composed((affine, Sigmoidal(units))),
     }
     if kind not in made:
         raise ValueError(
