@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from jinn.functional.jacobian import (
     Map,
     ValueAndJacobian,
+    keeping_shape,
     log_det_identity_plus,
     value_and_jacobian,
 )
@@ -173,6 +174,7 @@ def value_and_log_det_exact(
         `g(x)` and the log-determinants.
     """
     if jacobian is None:
+        residual = keeping_shape(residual, "log_det")
         value, matrices = value_and_jacobian(residual, x, event_ndim=event_ndim)
     else:
         value, matrices = jacobian(x)
@@ -295,6 +297,7 @@ def _series(
     `s = sum_k (-1)^(k-1) weight_k J^(k-1) v` is collected without gradient, and one product `J s`
     carries it all.
     """
+    residual = keeping_shape(residual, "log_det")
     converted, constants = jax.closure_convert(residual, x)
     constants = jax.lax.stop_gradient(constants)
     product = jax.linearize(lambda at: converted(at, *constants), jax.lax.stop_gradient(x))[1]
