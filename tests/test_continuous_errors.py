@@ -63,6 +63,11 @@ def test_unknown_options():
         with_solver(continuous_flow(2, hidden=(4,), rngs=0), step=4)
 
 
+def test_numbers_of_numpy_can_be_written():
+    flow = with_solver(continuous_flow(2, hidden=(4,), rngs=0), steps=np.int64(8))
+    assert '"steps": 8' in (flow.specification or "")
+
+
 def test_integers_are_numbers():
     options = {"solver": "rk4", "steps": 4}
     found, _ = F.continuous_forward(jnp.array([[1, 2]]), lambda t, x: -x, **options)
