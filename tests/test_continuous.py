@@ -211,6 +211,13 @@ def test_a_field_of_many_layers_leaves_its_divergence_to_others():
     assert field.velocity_and_divergence(jnp.asarray(0.0), X, None) is None
 
 
+def test_probes_of_an_empty_batch():
+    x = jnp.ones((0, 3))
+    options = {"event_ndim": 1, "estimator": "hutch++", "probes": 4}
+    drawn = draw_probes(jax.random.key(0), jnp.sin, x, **options)
+    assert drawn.directions.shape == (4, 0, 3) and drawn.basis.shape == (3, 0, 3)
+
+
 def test_a_large_jacobian_is_taken_in_parts():
     matrix = jnp.asarray(np.random.default_rng(0).normal(size=(40, 40)), jnp.float32)
     x = jnp.ones((2, 40))

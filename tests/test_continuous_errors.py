@@ -53,6 +53,31 @@ def test_the_shape_that_a_field_returns(field):
         Continuous((2,), vector_field=field).forward(X)
 
 
+def test_unknown_options():
+    parts = ("ODE solver: unknown options ['step']; expected some of ['solver', 'rtol', ",)
+    with raises(*parts):
+        F.continuous_forward(X, lambda t, x: x, step=4)
+    with raises(*parts):
+        Continuous((2,), hidden=(4,), rngs=0, step=4)
+    with raises(*parts):
+        with_solver(continuous_flow(2, hidden=(4,), rngs=0), step=4)
+
+
+def test_numbers_of_numpy_can_be_written():
+    flow = with_solver(continuous_flow(2, hidden=(4,), rngs=0), steps=np.int64(8))
+    assert '"steps": 8' in (flow.specification or "")
+
+
+def test_integers_are_numbers():
+    options = {"solver": "rk4", "steps": 4}
+    found, _ = F.continuous_forward(jnp.array([[1, 2]]), lambda t, x: -x, **options)
+    np.testing.assert_allclose(found, np.exp(-1.0) * np.array([[1.0, 2.0]]), rtol=1e-3)
+    flow = continuous_flow(2, hidden=(4,), rngs=0)
+    whole = np.arange(8).reshape(4, 2)
+    loss = flow_matching()
+    np.testing.assert_array_equal(loss(flow, whole)[0], loss(flow, whole.astype("float32"))[0])
+
+
 def test_regularization_needs_the_log_determinant():
     with raises("regularization needs with_log_det=True"):
         F.continuous_forward(X, lambda t, x: x, regularization=True, with_log_det=False)
@@ -65,6 +90,10 @@ def test_bijector_and_flow():
         Continuous((2,))
     with raises("Continuous: expected vector_field to be callable, got int"):
         Continuous((2,), vector_field=3)
+    with raises("Continuous: a VectorField of size 3 is for events of shape (3,)", "got", "(2,)"):
+        Continuous((2,), vector_field=VectorField(3, rngs=0))
+    with raises("a VectorField of size 2 is for events of shape (2,)", "(3, 3, 2)", "on vectors"):
+        Continuous((3, 3, 2), vector_field=VectorField(2, rngs=0))
     with raises("Continuous event_shape: expected the shape of one array"):
         Continuous({"a": (2,)}, rngs=0)
     with raises("continuous_flow: expected event_dim >= 1 and condition_dim >= 0, got 0 and 0"):
@@ -113,6 +142,23 @@ def test_the_condition_of_a_vector_field():
 def test_flow_matching_names(options, parts):
     with raises("flow_matching: expected", *parts):
         flow_matching(**options)
+
+
+def test_batches_of_flow_matching():
+    flow = continuous_flow(2, condition_dim=1, hidden=(4,), rngs=0)
+    loss, c = flow_matching(), jnp.ones((3, 1))
+    with raises("flow_matching: x: expected shape (*batch, 2), got (3, 1)"):
+        loss(flow, (X[:, :1], c))
+    with raises("expected a batch of rows", "event_shape=(2,), got the batch axes ()"):
+        loss(flow, (X[0], c[0]))
+    with raises("expected a batch of rows", "got the batch axes (3, 3)"):
+        loss(flow, (jnp.stack([X] * 3), c))
+    with raises("flow_matching: the batch (3,) of x and the batch (2,) of the condition do not"):
+        loss(flow, (X, c[:2]))
+    with raises("flow_matching: the condition is missing"):
+        loss(flow, X)
+    with raises("one weight for each of the times (3,), got shape (3, 1)"):
+        flow_matching(time_weighting=lambda t: t[:, None])(flow, (X, c))
 
 
 def test_losses_need_a_continuous_bijector():

@@ -135,6 +135,15 @@ def test_under_vmap_and_with_events_of_several_axes(method):
     assert info.steps.shape == (3,)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_values_whose_squares_leave_the_type(method):
+    for value, dtype in ((1e30, jnp.float32), (1e4, jnp.float16)):
+        y = jnp.full((2, 2), value, dtype)
+        x, info = fixed_point(lambda x, y=y: y - 0.5 * x, jnp.zeros_like(y), method=method)
+        assert info.converged.all()
+        np.testing.assert_allclose(np.asarray(x, float), value / 1.5, rtol=0.01)
+
+
 def test_tolerances_follow_the_type():
     assert default_tolerance("float32") == 1e-6
     assert default_tolerance(jnp.float64) == 1e-12

@@ -67,6 +67,12 @@ def test_a_function_weights_times():
     assert abs(weighted - plain / 2) < 0.05 * plain
 
 
+def test_rows_with_one_condition_have_latents_of_their_own():
+    flow = still(condition_dim=1)
+    shared, copied = (evaluate(flow_matching(), flow, (X, c)) for c in (jnp.ones(1), X[:, :1]))
+    np.testing.assert_allclose(shared, copied, rtol=1e-5)
+
+
 def test_what_comes_before_and_after_is_applied():
     field = still().bijector
     before = Affine((2,), shift=-X.mean(0) / X.std(0), scale=1 / X.std(0), learned=True)

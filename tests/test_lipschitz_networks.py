@@ -116,6 +116,8 @@ def test_conditions_have_a_batch_of_their_own():
         assert out.shape == (5, *x.shape)
         one = g(x[1], {"a": jnp.ones(2), "b": jnp.ones((2, 2))})
         np.testing.assert_allclose(out[4, 1], one, atol=1e-5)
+        none = g(x[:0], {"a": jnp.ones((0, 2)), "b": jnp.ones((2, 2))})
+        assert none.shape == (0, *x.shape[1:])
 
 
 def test_refresh_follows_the_weights_of_a_stack_and_changes_nothing_else():

@@ -10,9 +10,11 @@ from jinn.bijectors import InvertibleResidual
 from jinn.flows import residual_flow
 from jinn.functional import (
     fixed_point,
+    log_det_exact,
     log_det_power_series,
     log_det_russian_roulette,
     residual_forward,
+    residual_inverse,
 )
 from jinn.networks import LipschitzConvNet, LipschitzMLP
 
@@ -21,6 +23,10 @@ X, KEY = jnp.ones((2, 3)), jax.random.key(0)
 
 def half(x, condition=None):
     return 0.5 * x
+
+
+def first(x):
+    return 0.5 * x[..., :1]
 
 
 CASES = {
@@ -74,6 +80,48 @@ CASES = {
     "network of a wrong shape": (
         lambda: InvertibleResidual((3,), network=lambda x, c: x[..., :2]).forward(X),
         "expected the network to return shape (2, 3), that of x, got (2, 2)",
+    ),
+    "perceptron of another size": (
+        lambda: InvertibleResidual((3,), network=LipschitzMLP(2, hidden=4, rngs=0)),
+        "a LipschitzMLP over (2,) does not fit event_shape=(3,); make one over (3,)",
+    ),
+    "convolutions for other images": (
+        lambda: InvertibleResidual(
+            (4, 4, 1), network=LipschitzConvNet((3, 3, 1), hidden=2, rngs=0)
+        ),
+        "a LipschitzConvNet over (3, 3, 1) does not fit event_shape=(4, 4, 1)",
+    ),
+    "map of a wrong shape": (
+        lambda: residual_forward(X, first),
+        "expected the map to return the shape of its argument, (2, 3), got (2, 1)",
+    ),
+    "map of a wrong shape, without the log-determinant": (
+        lambda: residual_forward(X, first, with_log_det=False),
+        "residual_forward: expected the map to return the shape of its argument, (2, 3), got",
+    ),
+    "map of a wrong shape, inverted": (
+        lambda: residual_inverse(X, first),
+        "residual_inverse: expected the map to return the shape of its argument, (2, 3), got",
+    ),
+    "map of a wrong shape, by a series": (
+        lambda: log_det_power_series(first, X, KEY),
+        "log_det: expected the map to return the shape of its argument, (2, 3), got (2, 1)",
+    ),
+    "map of a wrong shape, exactly": (
+        lambda: log_det_exact(first, X),
+        "log_det: expected the map to return the shape of its argument, (2, 3), got (2, 1)",
+    ),
+    "fixed point of a wrong shape": (
+        lambda: fixed_point(lambda x: half(x).T, X),
+        "fixed_point: expected the map to return the shape of its argument, (2, 3), got (3, 2)",
+    ),
+    "option of no estimator": (
+        lambda: residual_forward(X, half, term=3),
+        "residual: estimator 'exact' has no options ['term']; it takes []",
+    ),
+    "option of another estimator": (
+        lambda: residual_inverse(X, half, estimator="power_series", rate=0.5),
+        "estimator 'power_series' has no options ['rate']; it takes ['terms', 'probes', ",
     ),
     "no network": (
         lambda: InvertibleResidual((3,), network=3),

@@ -17,6 +17,7 @@ from jinn.functional import (
     residual_inverse,
     residual_inverse_with_info,
 )
+from jinn.functional.log_det import _fine_uniform, _poisson_tails
 from jinn.functional.perceptron import perceptron, perceptron_and_jacobian
 
 WIDTH, ROWS, DRAWS, DIRECTIONS = 16, 3, 4096, 32
@@ -214,6 +215,17 @@ def test_other_roulettes_are_unbiased_where_the_residual_is_weak(options):
         estimate, lambda weights: log_det_exact(partial(network, weights), x), weights, 2048
     )
     assert np.abs(found).max() < 4
+
+
+def test_no_number_of_terms_is_drawn_more_often_than_its_weight_says():
+    draws = _fine_uniform(jax.random.key(0), (4096,))
+    small = draws[draws < 0.1] * 2.0**23
+    assert jnp.mean(small % 1 != 0) > 0.5  # a plain draw gives whole numbers
+    assert 0.45 < jnp.mean(draws) < 0.55 and jnp.max(draws) < 1.001
+    for mean in (0.5, 2.0, 100.0):
+        tails = _poisson_tails(mean)
+        assert tails[0] > 0.999999 and 2.0**-46 < tails[-1] < 1e-11
+        assert jnp.all(jnp.diff(tails) <= 0)
 
 
 def test_standard_errors_tell_the_spread_over_keys():

@@ -1,7 +1,6 @@
 """Continuous bijectors: events flow along a vector field."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -21,7 +20,7 @@ from jinn.functional.continuous import (
     over_axis,
 )
 from jinn.functional.divergence import ESTIMATORS
-from jinn.functional.ode import ODESolver, warn_of_failures
+from jinn.functional.ode import ode_solver, warn_of_failures
 from jinn.functional.solver import SolverInfo
 from jinn.networks.vector_field import Modulation, VectorField
 
@@ -112,9 +111,15 @@ class Continuous(Reporting):
                 dtype=dtype,
                 rngs=rngs,
             )
+        elif isinstance(vector_field, VectorField) and (vector_field.size,) != shape:
+            raise ValueError(
+                f"Continuous: a VectorField of size {vector_field.size} is for events of shape "
+                f"({vector_field.size},), got event_shape={shape}; make one of that size, or give "
+                "a function that calls it on vectors"
+            )
         self.vector_field = network_attribute(vector_field, "Continuous", "vector_field")
         self.divergence, self.probes = divergence, probes
-        self.solver = ODESolver(**solver)
+        self.solver = ode_solver(solver)
 
     def with_solver(self, **solver: Any) -> "Continuous":
         """The same map solved in another way, with the same weights.
@@ -130,7 +135,7 @@ class Continuous(Reporting):
             ValueError: If an option is unknown or out of range.
         """
         new = nnx.clone(self)
-        new.solver = replace(self.solver, **solver)
+        new.solver = ode_solver(solver, self.solver)
         return new
 
     def velocity(self, time: Array, x: Array, condition: Any = None) -> Array:

@@ -56,7 +56,8 @@ class InvertibleResidual(Bijector):
         rngs: An int, a JAX key or `flax.nnx.Rngs`, for the default network.
 
     Raises:
-        ValueError: If an option is out of range or unknown, or `rngs` is missing.
+        ValueError: If an option is out of range or unknown, `rngs` is missing, or the network is
+            over events of another shape.
 
     Reference:
         Invertible Residual Networks (Behrmann, Grathwohl, Chen, Duvenaud, Jacobsen, 2019),
@@ -114,6 +115,13 @@ class InvertibleResidual(Bijector):
                 param_dtype=param_dtype,
                 rngs=rngs,
             )
+        elif isinstance(network, LipschitzMLP | LipschitzConvNet):
+            seen = shape[-len(network.event_shape) :]  # a perceptron may see pixel by pixel
+            if seen != network.event_shape:
+                raise ValueError(
+                    f"{name}: a {type(network).__name__} over {network.event_shape} does not fit "
+                    f"event_shape={shape}; make one over {seen}"
+                )
         self.network = network_attribute(network, name, "network")
         small = math.prod(shape) <= _EXACT_UP_TO
         if estimator == "auto":

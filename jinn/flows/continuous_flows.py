@@ -11,7 +11,7 @@ from flax import nnx
 from jinn.bijectors.continuous import Continuous
 from jinn.distributions.standard_normal import StandardNormal
 from jinn.flows.flow import Flow
-from jinn.flows.specification import specified
+from jinn.flows.specification import plain, specified
 from jinn.networks.vector_field import Modulation
 
 Module = TypeVar("Module")
@@ -156,8 +156,8 @@ def _respecified(specification: str | None, solver: dict[str, Any]) -> str | Non
     parts = None if specification is None else json.loads(specification)
     if parts is None or parts["builder"] != continuous_flow.__name__:
         return specification
-    parts["arguments"] |= solver
     try:
+        parts["arguments"] |= plain(solver)
         return json.dumps(parts)
     except TypeError:  # a solver given as an object
         return None

@@ -34,7 +34,7 @@ def specified(builder: Callable[Parameters, Flow]) -> Callable[Parameters, Flow]
         bound.apply_defaults()
         arguments = {name: value for name, value in bound.arguments.items() if name != "rngs"}
         try:
-            specification = {"builder": builder.__name__, "arguments": _plain(arguments)}
+            specification = {"builder": builder.__name__, "arguments": plain(arguments)}
         except TypeError:
             return flow
         flow.specification = json.dumps(specification)
@@ -103,8 +103,18 @@ def have_one_form(one: Any, other: Any) -> bool:
     return list(map(jnp.shape, leaves)) == list(map(jnp.shape, others))
 
 
-def _plain(value: Any) -> Any:
-    """The value in the types that JSON has."""
+def plain(value: Any) -> Any:
+    """Express an argument of a builder in the types that JSON has.
+
+    Args:
+        value: Numbers of any kind, strings, types of arrays, None, or lists or dicts of these.
+
+    Returns:
+        The value.
+
+    Raises:
+        TypeError: If it is anything else.
+    """
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, Integral):
@@ -112,7 +122,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Real):
         return float(value)
     if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
+        return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     return jnp.dtype(value).name

@@ -18,7 +18,7 @@ from jinn.functional.divergence import (
     exact_divergence,
     squared_norm,
 )
-from jinn.functional.ode import ODESolver, solve_ode, warn_of_failures
+from jinn.functional.ode import ODESolver, ode_solver, solve_ode, warn_of_failures
 from jinn.functional.solver import nan_unless
 
 VectorField = Callable[..., Any]
@@ -145,11 +145,13 @@ def continuous_forward(
         2019), https://arxiv.org/abs/1810.01367; How to Train Your Neural ODE (Finlay, Jacobsen,
         Nurbekyan, Oberman, 2020), https://arxiv.org/abs/2002.02798
     """
-    solver = ODESolver(**options)
+    solver = ode_solver(options)
     if probes < 1:
         raise ValueError(f"continuous: expected probes >= 1, got {probes}")
     if regularization and not with_log_det:
         raise ValueError("continuous: regularization needs with_log_det=True")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        x = jnp.asarray(x, jnp.result_type(float))
     batch, event = x.shape[: x.ndim - event_ndim], x.shape[x.ndim - event_ndim :]
     estimator = choose_estimator(divergence, math.prod(event), key)
     field = _Field(vector_field, regularization)

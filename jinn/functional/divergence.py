@@ -95,9 +95,10 @@ def draw_probes(
     _, push = jax.linearize(field, x)
     sketch = jax.vmap(push)(jax.random.rademacher(keys[1], shape, x.dtype))
     batch = x.shape[: x.ndim - event_ndim]
-    columns = jnp.moveaxis(sketch.reshape(probes, *batch, -1), 0, -1)
+    size = math.prod(x.shape[len(batch) :])
+    columns = jnp.moveaxis(sketch.reshape(probes, *batch, size), 0, -1)
     orthonormal = jnp.linalg.qr(columns)[0]
-    basis = jnp.moveaxis(orthonormal, -1, 0).reshape(-1, *x.shape)
+    basis = jnp.moveaxis(orthonormal, -1, 0).reshape(orthonormal.shape[-1], *x.shape)
     # For any fixed basis the estimate is unbiased, and so is its gradient.
     return Probes(signs, jax.lax.stop_gradient(basis))
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from jinn.functional.jacobian import (
     Map,
     ValueAndJacobian,
+    keeping_shape,
     solve_identity_plus,
     value_and_jacobian,
 )
@@ -64,7 +65,7 @@ def fixed_point(
         The fixed points, NaN for entries that did not converge, and the info of each entry.
 
     Raises:
-        ValueError: If an option is out of range or unknown.
+        ValueError: If an option is out of range or unknown, or f returns another shape.
 
     Reference:
         Anderson Acceleration for Fixed-Point Iterations (Walker, Ni, 2011),
@@ -78,6 +79,7 @@ def fixed_point(
             "fixed_point: expected tolerance > 0 and max_steps >= 1, got "
             f"tolerance={tolerance}, max_steps={max_steps}"
         )
+    f = keeping_shape(f, "fixed_point")
     step_and_jacobian = None
     if method == "newton":
         step_and_jacobian = jacobian or partial(value_and_jacobian, f, event_ndim=event_ndim)
@@ -173,7 +175,7 @@ def _iterate(
         z = state.candidate
         value, jacobian = evaluate(z.reshape(start.shape), state.fast)
         residual = value.reshape(z.shape) - z
-        norm = jnp.sqrt(jnp.sum(jnp.square(residual), axis=-1))
+        norm = _length(residual)
         squared = method == "newton" and ~state.fast
         limit = tolerance * jnp.where(squared, 10.0, 1.0).astype(z.dtype)
         small = _largest(residual) <= limit * (1 + _largest(z))
@@ -230,6 +232,13 @@ def _without_jacobian(root: Map, x: Array, event_ndim: int) -> tuple[Array, Arra
 
 def _largest(events: Array) -> Array:
     return jnp.max(jnp.abs(events), axis=-1, initial=0.0)
+
+
+def _length(events: Array) -> Array:
+    """Euclidean norm, also where the squares of elements leave the floating type."""
+    largest = _largest(events)
+    scale = jnp.where(largest > 0, largest, 1)
+    return scale * jnp.sqrt(jnp.sum(jnp.square(events / scale[..., None]), axis=-1))
 
 
 def _anderson(x: Array, residual: Array, state: _State) -> tuple[Array, tuple[Array, ...]]:

@@ -14,6 +14,29 @@ _UNROLLED = 4
 _COLUMNS_AT_ONCE = 64
 
 
+def keeping_shape(function: Map, name: str) -> Map:
+    """A map that is refused where it does not return the shape of its argument.
+
+    Args:
+        function: The map.
+        name: What it belongs to, for the error.
+
+    Returns:
+        The same map.
+    """
+
+    def checked(x: Array) -> Array:
+        value = function(x)
+        if jnp.shape(value) != x.shape:
+            raise ValueError(
+                f"{name}: expected the map to return the shape of its argument, {x.shape}, got "
+                f"{jnp.shape(value)}; it gets values with their batch axes"
+            )
+        return value
+
+    return checked
+
+
 def value_and_jacobian(
     function: Map, x: Float[Array, "*batch_event"], *, event_ndim: int = 1
 ) -> tuple[Float[Array, "*batch_event"], Float[Array, "*batch n n"]]:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from jinn.functional.jacobian import (
     Map,
     ValueAndJacobian,
+    keeping_shape,
     log_det_identity_plus,
     value_and_jacobian,
 )
@@ -173,6 +174,7 @@ def value_and_log_det_exact(
         `g(x)` and the log-determinants.
     """
     if jacobian is None:
+        residual = keeping_shape(residual, "log_det")
         value, matrices = value_and_jacobian(residual, x, event_ndim=event_ndim)
     else:
         value, matrices = jacobian(x)
@@ -270,8 +272,7 @@ def value_and_log_dets_russian_roulette(
         tails = None
     else:
         tails = _poisson_tails(rate)
-        uniform = jax.random.uniform(count_key, (probes, 1))
-        extra = jnp.sum(uniform < tails[None, 1:], axis=1)
+        extra = jnp.sum(_fine_uniform(count_key, (probes, 1)) < tails[None, 1:], axis=1)
 
     def weight(k: Array) -> Array:
         beyond = jnp.maximum(k - exact_terms, 0)
@@ -295,6 +296,7 @@ def _series(
     `s = sum_k (-1)^(k-1) weight_k J^(k-1) v` is collected without gradient, and one product `J s`
     carries it all.
     """
+    residual = keeping_shape(residual, "log_det")
     converted, constants = jax.closure_convert(residual, x)
     constants = jax.lax.stop_gradient(constants)
     product = jax.linearize(lambda at: converted(at, *constants), jax.lax.stop_gradient(x))[1]
@@ -327,12 +329,25 @@ def _each(factors: Array, arrays: Array) -> Array:
     return factors.reshape(-1, *[1] * (arrays.ndim - 1))
 
 
+_FINEST = 2.0**-46
+
+
+def _fine_uniform(key: jax.Array, shape: tuple[int, ...]) -> Array:
+    """Uniform numbers, those near 0 in steps of 2^-46.
+
+    JAX draws multiples of 2^-23. A 0 would stand for numbers of terms whose true probabilities,
+    by which their terms are divided, are many orders of magnitude less.
+    """
+    coarse, fine = jax.random.uniform(key, (2, *shape), jnp.float32)
+    return coarse + fine * 2.0**-23
+
+
 def _poisson_tails(mean: float) -> Array:
-    """`P(N >= j)` of the Poisson distribution for j = 0, 1, ..., as far as float32 has them."""
+    """`P(N >= j)` of the Poisson distribution for j = 0, 1, ..., as far as they can be drawn."""
     count = np.arange(int(mean + 12 * math.sqrt(mean)) + 25)
     log_factorial = np.cumsum(np.log(np.maximum(count, 1)))
     tails = np.cumsum(np.exp(count * math.log(mean) - mean - log_factorial)[::-1])[::-1]
-    return jnp.asarray(tails[tails > 1e-30], jnp.float32)
+    return jnp.asarray(tails[tails > _FINEST], jnp.float32)
 
 
 def _random_probes(key: jax.Array, x: Array, probes: int, distribution: str) -> Array:

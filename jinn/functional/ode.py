@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import diffrax
@@ -191,6 +191,26 @@ class ODESolver:
                 f"ODE solver: {self.solver!r} has no estimate of its error to adapt steps by; say "
                 "how many equal steps to take, such as steps=8"
             )
+
+
+def ode_solver(options: dict[str, Any], like: ODESolver | None = None) -> ODESolver:
+    """Make an `ODESolver` of options by name.
+
+    Args:
+        options: Some of the attributes of an `ODESolver`.
+        like: Where the others come from, or None for the defaults.
+
+    Returns:
+        The solver.
+
+    Raises:
+        ValueError: If an option is unknown or out of range.
+    """
+    known = [field.name for field in fields(ODESolver)]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(f"ODE solver: unknown options {unknown}; expected some of {known}")
+    return replace(like or ODESolver(), **options)
 
 
 class ODESolution(NamedTuple):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jinn.functional.fixed_point import FixedPointInfo, Method, fixed_point
-from jinn.functional.jacobian import Map, ValueAndJacobian
+from jinn.functional.jacobian import Map, ValueAndJacobian, keeping_shape
 from jinn.functional.log_det import (
     value_and_log_det_exact,
     value_and_log_dets_power_series,
@@ -18,6 +18,11 @@ from jinn.functional.solver import nan_unless
 
 Estimator = Literal["exact", "power_series", "russian_roulette"]
 ESTIMATORS = ("exact", "power_series", "russian_roulette")
+_OPTIONS = {
+    "exact": (),
+    "power_series": ("terms", "probes", "probe_distribution"),
+    "russian_roulette": ("distribution", "rate", "exact_terms", "probes", "probe_distribution"),
+}
 
 _NEWTON_UP_TO = 8
 
@@ -49,7 +54,7 @@ def residual_forward(
         The events y and the log-determinants `(*batch,)`, or None where they are not wanted.
 
     Raises:
-        ValueError: If an option is out of range or unknown.
+        ValueError: If an option is out of range or unknown, or g returns another shape.
 
     Reference:
         Invertible Residual Networks (Behrmann, Grathwohl, Chen, Duvenaud, Jacobsen, 2019),
@@ -59,6 +64,13 @@ def residual_forward(
         raise ValueError(
             f"residual_forward: expected estimator to be one of {ESTIMATORS}, got {estimator!r}"
         )
+    unknown = sorted(set(options) - set(_OPTIONS[estimator]))
+    if unknown:
+        raise ValueError(
+            f"residual: estimator {estimator!r} has no options {unknown}; it takes "
+            f"{list(_OPTIONS[estimator])}"
+        )
+    residual = keeping_shape(residual, "residual_forward")
     if not with_log_det:
         return x + residual(x), None
     if key is None or estimator == "exact":
@@ -104,7 +116,7 @@ def residual_inverse(
         or None. Both are NaN in entries that did not converge.
 
     Raises:
-        ValueError: If an option is out of range or unknown.
+        ValueError: If an option is out of range or unknown, or g returns another shape.
     """
     return residual_inverse_with_info(
         y,
@@ -148,11 +160,12 @@ def residual_inverse_with_info(
         Events, log-determinants or None, and the info of each entry.
 
     Raises:
-        ValueError: If an option is out of range or unknown.
+        ValueError: If an option is out of range or unknown, or g returns another shape.
     """
     split = y.ndim - event_ndim
     if method is None:
         method = "newton" if math.prod(y.shape[split:]) <= _NEWTON_UP_TO else "anderson"
+    residual = keeping_shape(residual, "residual_inverse")
     finite = jnp.all(jnp.isfinite(y), axis=tuple(range(split, y.ndim)))
     y = _zero_unless(finite, y)
 

@@ -15,6 +15,13 @@ from jinn.bijectors.chain import Chain
 from jinn.bijectors.condition import EmbedCondition
 from jinn.bijectors.container import member_condition
 from jinn.bijectors.continuous import Continuous
+from jinn.bijectors.shapes import (
+    as_event,
+    batch_shape,
+    broadcast_event,
+    check_condition,
+    match_batch,
+)
 from jinn.losses.likelihood import split_batch
 
 Path = Literal["linear", "variance_preserving"]
@@ -54,7 +61,8 @@ def flow_matching(
 
     Raises:
         ValueError: If a name is unknown. The loss raises it if the flow has not exactly one
-            `Continuous` bijector that it can reach through `Chain` and `EmbedCondition`.
+            `Continuous` bijector that it can reach through `Chain` and `EmbedCondition`, or the
+            batch is none of rows.
 
     Reference:
         Flow Matching for Generative Modeling (Lipman, Chen, Ben-Hamu, Nickel, Le, 2023),
@@ -84,7 +92,7 @@ class _FlowMatching:
     def __call__(
         self, flow: Any, batch: Any, key: jax.Array | None = None
     ) -> tuple[Array, dict[str, Array]]:
-        x, condition = split_batch(batch)
+        x, condition, rows = _rows(flow, batch)
         members = unrolled(flow.bijector, condition)
         places = [i for i, (member, _) in enumerate(members) if isinstance(member, Continuous)]
         if len(places) != 1:
@@ -103,7 +111,6 @@ class _FlowMatching:
         for member, c in before:
             x = member.forward(x, c)
         x = jax.lax.stop_gradient(jnp.asarray(x))
-        rows = len(x)
         z = flow._sample_base(base_key, () if condition is not None else (rows,), condition)
         for member, c in reversed(after):
             z = member.inverse(z, c)
@@ -128,7 +135,13 @@ class _FlowMatching:
         # Evenly spread, they make the loss vary less from batch to batch.
         uniform = (jax.random.uniform(key, (), dtype) + jnp.arange(rows, dtype=dtype) / rows) % 1
         if callable(self.time_weighting):
-            return uniform, self.time_weighting(uniform)
+            weight = jnp.asarray(self.time_weighting(uniform))
+            if weight.shape not in ((), uniform.shape):
+                raise ValueError(
+                    "flow_matching: expected time_weighting to return one weight for each of the "
+                    f"times {uniform.shape}, got shape {weight.shape}"
+                )
+            return uniform, weight
         if self.time_weighting == "uniform":
             return uniform, None
         inside = jnp.clip(uniform, 1e-6, 1 - 1e-6)
@@ -141,6 +154,23 @@ class _FlowMatching:
             cost = cost + self.condition_weight * _squared_distances(leaf, leaf).astype(cost.dtype)
         rows, columns = hungarian_algorithm(jax.lax.stop_gradient(cost))
         return columns[jnp.argsort(rows)]
+
+
+def _rows(flow: Any, batch: Any) -> tuple[Any, Any, int]:
+    """Checked events and conditions of a batch with one batch axis, and its length."""
+    x, condition = split_batch(batch)
+    condition = check_condition(condition, flow.condition_shape, "flow_matching", None)
+    x = as_event(x, flow.event_shape, "flow_matching: x")
+    x = match_batch(x, condition, flow.event_shape, flow.condition_shape, "flow_matching")
+    axes = batch_shape(x, flow.event_shape)
+    if len(axes) != 1:
+        raise ValueError(
+            "flow_matching: expected a batch of rows, events of shape (rows, *event_shape) with "
+            f"event_shape={flow.event_shape}, got the batch axes {axes}"
+        )
+    if condition is not None:  # each row has a latent of its own
+        condition = broadcast_event(condition, flow.condition_shape, axes)
+    return x, condition, axes[0]
 
 
 def unrolled(bijector: Bijector, condition: Any) -> list[tuple[Bijector, Any]]:

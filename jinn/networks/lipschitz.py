@@ -60,7 +60,7 @@ class LipschitzMLP(nnx.Module):
         hidden = (hidden,) if isinstance(hidden, int) else tuple(map(int, hidden))
         _check("LipschitzMLP", coefficient, (size, *hidden), hidden)
         contraction_by_name(activation)
-        self.activation = activation
+        self.activation, self.event_shape = activation, (size,)
         widths = (size, *hidden, size)
         kernel_key, shift_key = jax.random.split(as_key(rngs))
         keys = jax.random.split(kernel_key, len(widths) - 1)
@@ -157,7 +157,7 @@ class LipschitzConvNet(nnx.Module):
                 f"{event_shape}"
             )
         contraction_by_name(activation)
-        self.activation = activation
+        self.activation, self.event_shape = activation, tuple(event_shape)
         channels = (event_shape[-1], *hidden, event_shape[-1])
         kernel_key, shift_key = jax.random.split(as_key(rngs))
         keys = jax.random.split(kernel_key, len(channels) - 1)
@@ -285,9 +285,9 @@ class Shifts(nnx.Module):
             )
         total = self.bias[...]
         for name, rank in self.ranks:
-            value = entries[name]
-            flat = value.reshape(*value.shape[: value.ndim - rank], -1)
-            total = add_batches(flat @ self.kernels[name][...], total)
+            value, kernel = entries[name], self.kernels[name][...]
+            flat = value.reshape(*value.shape[: value.ndim - rank], kernel.shape[0])
+            total = add_batches(flat @ kernel, total)
         ends = [sum(self.widths[:i]) for i in range(1, len(self.widths))]
         return jnp.split(total, ends, axis=-1)
 
