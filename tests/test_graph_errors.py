@@ -68,7 +68,7 @@ def test_a_condition_that_nothing_declares():
         graph(Node("a", C, "x", "label"), condition={"other": (2,)})
 
 
-@pytest.mark.parametrize("source", [{}, [], 3, None, {"a": 3}, ["x", None]])
+@pytest.mark.parametrize("source", [{}, [], 3, None, {"a": 3}, {"a": ["x"]}, ["x", None]])
 def test_what_is_no_name(source: Any):
     with raises("Graph: node 'a': "):
         graph(Node("a", JOIN, source))
@@ -190,6 +190,12 @@ def test_networks_that_fail():
 
 
 # --- Calls ----------------------------------------------------------------------------------------
+    with raises("node 'n': expected the network to return", "got dict in 'deep'"):
+        graph(
+            Node("n", lambda c: {"deep": {"er": c}}, "c"),
+            Node("a", C, "x", "n"),
+            condition={"c": (2,)},
+        )
 
 
 def test_errors_inside_a_node_name_it():
@@ -222,6 +228,8 @@ def test_errors_of_sub_graphs():
 
 
 # --- Split, Concatenate, Joint --------------------------------------------------------------------
+    with raises("Graph.subgraph: [['a', 'b']] are no nodes"):
+        graph(Node("a", A, "x")).subgraph(["a", "b"])  # type: ignore[arg-type]
 
 
 def test_errors_of_split():
