@@ -187,15 +187,15 @@ def test_networks_that_fail():
         graph(*nodes, condition=(2,))
     with raises("node 'n': expected the network to return an array or a dict of arrays, got tuple"):
         graph(Node("n", pairs, "condition"), Node("a", C, "x", "n"), condition=(2,))
-
-
-# --- Calls ----------------------------------------------------------------------------------------
     with raises("node 'n': expected the network to return", "got dict in 'deep'"):
         graph(
             Node("n", lambda c: {"deep": {"er": c}}, "c"),
             Node("a", C, "x", "n"),
             condition={"c": (2,)},
         )
+
+
+# --- Calls ----------------------------------------------------------------------------------------
 
 
 def test_errors_inside_a_node_name_it():
@@ -225,11 +225,11 @@ def test_errors_of_sub_graphs():
         whole.subgraph("a", "b")
     with raises("Graph: expected at least one node that is a bijector"):
         whole.subgraph("n")
+    with raises("Graph.subgraph: [['a', 'b']] are no nodes"):
+        graph(Node("a", A, "x")).subgraph(["a", "b"])  # type: ignore[arg-type]
 
 
 # --- Split, Concatenate, Joint --------------------------------------------------------------------
-    with raises("Graph.subgraph: [['a', 'b']] are no nodes"):
-        graph(Node("a", A, "x")).subgraph(["a", "b"])  # type: ignore[arg-type]
 
 
 def test_errors_of_split():
