@@ -47,7 +47,17 @@ CASES = {
     ),
     "network sizes": (
         lambda: MaskedMLP(0, 2, rngs=0),
-        "MaskedMLP: expected size >= 1, n_params >= 1 and at least one hidden width >= 1",
+        "MaskedMLP: expected integers size >= 1, n_params >= 1 and at least one hidden width >= 1",
+    ),
+    "network sizes, no integers": (
+        lambda: MaskedMLP(2.5, "2", rngs=0),  # type: ignore[arg-type]
+        "MaskedMLP: expected integers size >= 1",
+        "got size=2.5, n_params=2",
+    ),
+    "order, no sequence": (
+        lambda: MaskedAutoregressive((3,), conditioner=NETWORK, order=3),  # type: ignore[arg-type]
+        "MaskedAutoregressive: expected order to be the integers 0 to 2",
+        "got 3",
     ),
     "residual": (
         lambda: MaskedMLP(3, 2, hidden=(4, 5), residual=True, rngs=0),
@@ -86,7 +96,7 @@ CASES = {
     "transformer of a flow": (
         lambda: maf(3, transformer="cubic", rngs=0),
         "maf: expected transformer to be one of ['additive', 'affine', "
-        "'rational_quadratic_spline'], got 'cubic'",
+        "'rational_quadratic_spline', 'sigmoidal'], got 'cubic'",
     ),
     "teacher": (
         lambda: distillation("maf"),

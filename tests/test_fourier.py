@@ -99,7 +99,7 @@ def test_a_kernel_that_leaves_a_frequency_out_has_no_log_det():
 
 
 def test_the_bijector_starts_as_an_orthogonal_mixing_of_channels():
-    bijector = FourierConvolution((4, 5, 3), kernel_size=(3, 2), rngs=0)
+    bijector = FourierConvolution((4, 5, 3), kernel_size=[3, 2], rngs=0)
     x = jnp.asarray(np.random.default_rng(1).normal(size=(4, 5, 3)), jnp.float32)
     y, log_det = bijector.forward_and_log_det(x)
     matrix = bijector.kernel[...][1, 1]

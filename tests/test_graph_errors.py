@@ -68,7 +68,7 @@ def test_a_condition_that_nothing_declares():
         graph(Node("a", C, "x", "label"), condition={"other": (2,)})
 
 
-@pytest.mark.parametrize("source", [{}, [], 3, None, {"a": 3}, ["x", None]])
+@pytest.mark.parametrize("source", [{}, [], 3, None, {"a": 3}, {"a": ["x"]}, ["x", None]])
 def test_what_is_no_name(source: Any):
     with raises("Graph: node 'a': "):
         graph(Node("a", JOIN, source))
@@ -187,6 +187,12 @@ def test_networks_that_fail():
         graph(*nodes, condition=(2,))
     with raises("node 'n': expected the network to return an array or a dict of arrays, got tuple"):
         graph(Node("n", pairs, "condition"), Node("a", C, "x", "n"), condition=(2,))
+    with raises("node 'n': expected the network to return", "got dict in 'deep'"):
+        graph(
+            Node("n", lambda c: {"deep": {"er": c}}, "c"),
+            Node("a", C, "x", "n"),
+            condition={"c": (2,)},
+        )
 
 
 # --- Calls ----------------------------------------------------------------------------------------
@@ -219,6 +225,8 @@ def test_errors_of_sub_graphs():
         whole.subgraph("a", "b")
     with raises("Graph: expected at least one node that is a bijector"):
         whole.subgraph("n")
+    with raises("Graph.subgraph: [['a', 'b']] are no nodes"):
+        graph(Node("a", A, "x")).subgraph(["a", "b"])  # type: ignore[arg-type]
 
 
 # --- Split, Concatenate, Joint --------------------------------------------------------------------

@@ -161,9 +161,9 @@ def test_errors():
             InvAutoDense((3,), size_out=bad, rngs=0)
         with raises("InvAutoConv: channels_out: expected a positive integer, got"):
             InvAutoConv((3, 2), channels_out=bad, rngs=0)
-        with raises("InvAutoConv: kernel_size: expected a positive integer, got"):
+        with raises("InvAutoConv: expected kernel_size to be a positive integer"):
             InvAutoConv((3, 2), kernel_size=bad, rngs=0)
-    with raises("InvAutoConv: expected a kernel_size for each of the 2 axes of space, got (3,)"):
+    with raises("one for each of the 2 axes of space, got (3,)"):
         InvAutoConv((3, 3, 2), kernel_size=(3,), rngs=0)
     for slope in (0.0, -1.0, np.inf):
         with raises("InvAutoActivation: expected positive, finite slopes, got"):

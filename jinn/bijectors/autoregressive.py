@@ -132,7 +132,7 @@ def _check_network(
             f"MaskedAutoregressive: expected a MaskedMLP for {size} elements with {n_params} "
             f"parameters each, got one for {network.size} with {network.n_params}"
         )
-    if order is not None and tuple(order) != network.order:
+    if order is not None and check_order(order, size, "MaskedAutoregressive") != network.order:
         raise ValueError(
             f"MaskedAutoregressive: expected the order {network.order} of the MaskedMLP, got "
             f"order={order!r}; leave it out"

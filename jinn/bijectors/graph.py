@@ -157,7 +157,7 @@ class Graph(Reporting):
                 none of them uses, or no bijector.
         """
         steps = [step for step in self._wiring.forward if step.name in names]
-        unknown = sorted(set(names) - {step.name for step in steps})
+        unknown = [name for name in names if name not in [step.name for step in steps]]
         if unknown:
             raise ValueError(
                 f"Graph.subgraph: {unknown} are no nodes, there are "

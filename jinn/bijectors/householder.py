@@ -1,7 +1,6 @@
 """Products of Householder reflections of an event's last axis."""
 
 from collections.abc import Callable, Sequence
-from numbers import Integral
 from typing import Any
 
 import jax
@@ -13,7 +12,7 @@ from jinn.bijectors.base import Bijector, Buffer, read, zeros_log_det
 from jinn.bijectors.conditioners import condition_network, condition_parameters
 from jinn.bijectors.shapes import Shape, insert_axes, last_axis
 from jinn.functional.linear import householder_forward, householder_inverse
-from jinn.networks.options import floating_type
+from jinn.networks.options import floating_type, is_count
 from jinn.networks.randomness import as_key
 
 
@@ -65,7 +64,7 @@ class Householder(Bijector):
         self._declare(event_shape, condition_shape=condition_shape)
         n = last_axis(self.event_shape, "Householder")
         k = n if n_reflections is None else n_reflections
-        if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
+        if not is_count(k):
             raise ValueError(
                 "Householder: expected n_reflections to be an integer of at least 1, or None for "
                 f"one an element, got {n_reflections!r}"

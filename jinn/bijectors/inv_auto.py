@@ -1,8 +1,7 @@
 """Layers of the invertible autoencoder: tied weights, invertible activations."""
 
 import math
-from collections.abc import Callable
-from numbers import Integral
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jinn.bijectors.base import Bijector, Buffer, read
+from jinn.bijectors.fourier import convolution_shapes
 from jinn.bijectors.shapes import array_shape, last_axis
 from jinn.functional.inv_auto import (
     orthogonality_error,
@@ -24,7 +24,7 @@ from jinn.functional.inv_auto import (
     two_slopes_forward,
     two_slopes_inverse,
 )
-from jinn.networks.options import floating_type, is_positive
+from jinn.networks.options import floating_type, is_count, is_positive
 from jinn.networks.randomness import as_key
 
 
@@ -126,27 +126,15 @@ class InvAutoConv(Bijector):
         event_shape: tuple[int, ...],
         *,
         channels_out: int | None = None,
-        kernel_size: int | tuple[int, ...] = 3,
+        kernel_size: int | Sequence[int] = 3,
         param_dtype: jax.typing.DTypeLike = jnp.float32,
         rngs: int | jax.Array | nnx.Rngs,
     ) -> None:
         """See the class."""
-        shape = array_shape(event_shape, "InvAutoConv event_shape")
-        if len(shape) < 2 or 0 in shape:
-            raise ValueError(
-                "InvAutoConv: expected events (length, channels) or (height, width, channels), got "
-                f"{shape}"
-            )
+        shape, sizes = convolution_shapes(event_shape, kernel_size, "InvAutoConv")
         *space, channels = shape
         out = channels if channels_out is None else channels_out
         out = _positive(out, "InvAutoConv: channels_out")
-        sizes = kernel_size if isinstance(kernel_size, tuple) else (kernel_size,) * len(space)
-        if len(sizes) != len(space):
-            raise ValueError(
-                f"InvAutoConv: expected a kernel_size for each of the {len(space)} axes of space, "
-                f"got {kernel_size!r}"
-            )
-        sizes = tuple(_positive(size, "InvAutoConv: kernel_size") for size in sizes)
         self._declare(shape, event_shape_out=(*space, out))
         self.event_shape: tuple[int, ...]
         param_dtype = floating_type(param_dtype, "InvAutoConv")
@@ -257,7 +245,7 @@ class InvAutoActivation(Bijector):
 
 
 def _positive(value: Any, name: str) -> int:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+    if not is_count(value):
         raise ValueError(f"{name}: expected a positive integer, got {value!r}")
     return int(value)
 

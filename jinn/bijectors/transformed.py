@@ -19,8 +19,8 @@ from jinn.networks.options import floating_type
 class Elementwise(Bijector):
     """Transform every element by itself, `z_i = T(x_i; p_i)`, with p free or from the condition.
 
-    Without a condition the parameters are learned, from 0, which for all of jinn's transformers
-    is the identity. With one they are what a network says of it.
+    Without a condition the parameters are learned, from 0, which for jinn's transformers is the
+    identity (for `Sigmoidal` nearly). With one they are what a network says of it.
 
     Args:
         event_shape: Shape of one event, of n elements in all.

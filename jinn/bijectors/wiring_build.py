@@ -114,7 +114,8 @@ class _Names:
             return self._known(source, who)
         if isinstance(source, list | tuple) and all(isinstance(wire, str) for wire in source):
             source = {wire: wire for wire in source}
-        if not isinstance(source, Mapping) or not source:
+        named = isinstance(source, Mapping) and len(source) > 0
+        if not named or not all(isinstance(wire, str) for wire in source.values()):
             raise ValueError(
                 f"Graph: {who}: expected a name, a list of names or a dict of them, got {source!r}"
             )
@@ -193,9 +194,9 @@ def _mentioned(source: Any) -> list[Any]:
 
 def _awaits(names: _Names, source: Any, networks: list[Node]) -> bool:
     """Whether a name is of what one of the networks will give."""
-    return source not in names.found and any(
-        source == node.name or str(source).startswith(f"{node.name}.") for node in networks
-    )
+    if not isinstance(source, str) or source in names.found:
+        return False
+    return any(source == node.name or source.startswith(f"{node.name}.") for node in networks)
 
 
 def _network_shape(node: Node, shape: Shape) -> Shape:
@@ -211,13 +212,15 @@ def _network_shape(node: Node, shape: Shape) -> Shape:
         raise ValueError(
             f"Graph: node {node.name!r}: the network fails on inputs of shape {shape}: {error}"
         ) from error
-    if isinstance(result, dict) and result:
-        return DictShape({key: part.shape for key, part in result.items()})
-    if not isinstance(result, jax.ShapeDtypeStruct):
-        raise ValueError(
-            f"Graph: node {node.name!r}: expected the network to return an array or a dict of "
-            f"arrays, got {type(result).__name__}"
-        )
+    parts = result if isinstance(result, dict) and result else {"": result}
+    for key, part in parts.items():
+        if not isinstance(part, jax.ShapeDtypeStruct):
+            raise ValueError(
+                f"Graph: node {node.name!r}: expected the network to return an array or a dict of "
+                f"arrays, got {type(part).__name__}{f' in {key!r}' if key else ''}"
+            )
+    if parts is result:
+        return DictShape({key: part.shape for key, part in parts.items()})
     return result.shape
 
 

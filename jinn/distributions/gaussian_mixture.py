@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -20,7 +19,7 @@ from jinn.functional.mixture import (
     gaussian_mixture_log_prob,
     gaussian_mixture_sample,
 )
-from jinn.networks.options import floating_type
+from jinn.networks.options import floating_type, is_count
 from jinn.networks.randomness import as_key
 
 
@@ -226,7 +225,7 @@ class GaussianMixture(Distribution):
 
 
 def _check_options(components: Any, covariance: str, event_shape: tuple[int, ...]) -> None:
-    if not isinstance(components, Integral) or isinstance(components, bool) or components < 1:
+    if not is_count(components):
         raise ValueError(
             f"GaussianMixture: expected an integer components >= 1, got {components!r}"
         )

@@ -10,6 +10,7 @@ from jinn.functional.fourier import (
     mix_channels,
     to_frequencies,
 )
+from jinn.functional.matrix import widen
 
 
 def tied_linear_forward(
@@ -30,7 +31,7 @@ def tied_linear_forward(
         Invertible Autoencoder for domain adaptation (Teng, Choromanska, Bojarski, 2018),
         https://arxiv.org/abs/1802.06869
     """
-    wide, matrix, shift = _widen(x, matrix, shift)
+    wide, matrix, shift = widen(x, matrix, shift)
     y = jnp.matmul(wide, matrix.T, precision="highest") + shift
     return y.astype(x.dtype), jnp.full(x.shape[:-1], _log_volume(matrix))
 
@@ -52,7 +53,7 @@ def tied_linear_inverse(
         `x`, and the log-determinant of this map, the same as that of the forward map: both go to 0
         with the orthogonality error.
     """
-    wide, matrix, shift = _widen(y, matrix, shift)
+    wide, matrix, shift = widen(y, matrix, shift)
     x = jnp.matmul(wide - shift, matrix, precision="highest")
     return x.astype(y.dtype), jnp.full(y.shape[:-1], _log_volume(matrix))
 
@@ -209,13 +210,6 @@ def tied_convolution_matrices(
         Complex matrices `(*half_space, channels, channels_out)`.
     """
     return kernel_spectrum(kernel, jnp.zeros((*space, 1), kernel.dtype))
-
-
-def _widen(x: Array, matrix: Array, shift: Array) -> tuple[Array, Array, Array]:
-    """All in float32 or wider, the shift in the rank of x."""
-    dtype = jnp.promote_types(jnp.result_type(x, matrix, shift), jnp.float32)
-    shift = shift.astype(dtype).reshape(*[1] * (x.ndim - 1), -1)
-    return x.astype(dtype), matrix.astype(dtype), shift
 
 
 def _spectrum(x: Array, kernel: Array) -> tuple[Array, tuple[int, ...], tuple[int, ...]]:

@@ -61,26 +61,33 @@ def _solve(
     ones = jnp.ones_like(start)
     tolerance = 2 * eps * jnp.maximum(jnp.abs(low), jnp.abs(high))
 
+    def done(state: tuple) -> Array:
+        """Whether the last step was small, by the points themselves, as the loop carries them.
+
+        XLA may compute a value twice, in two fusions, and round it in two ways: a step that decided
+        both where to go and whether to stop could go to the middle of the bracket, and stop there.
+        """
+        x, last_x = state[:2]
+        return ~(jnp.abs(x - last_x) > tolerance)
+
     def unfinished(state: tuple) -> Array:
-        return jnp.any(~state[-1]) & (state[-2].max(initial=0) < max_steps)
+        return jnp.any(~done(state)) & (state[-1].max(initial=0) < max_steps)
 
     def advance(state: tuple) -> tuple:
-        x, low, high, last, steps, done = state
+        x, last_x, low, high, steps = state
         value, slope = jax.jvp(f, (x,), (ones,))
         low, high = jnp.where(value <= 0, x, low), jnp.where(value >= 0, x, high)
         middle = 0.5 * low + 0.5 * high
         sloping = (slope > 0) & (slope < jnp.inf)
         step = value / jnp.where(sloping, slope, 1.0)
         newton = x - step
-        good = sloping & (newton >= low) & (newton <= high) & (jnp.abs(step) <= 0.5 * last)
-        new = jnp.where(good, newton, middle)
-        moved = jnp.abs(new - x)
-        small = (moved <= tolerance) | (value == 0) | ~jnp.isfinite(value)
-        keep = [(new, x), (low, state[1]), (high, state[2]), (moved, last), (steps + 1, steps)]
-        x, low, high, last, steps = (jnp.where(done, old, new) for new, old in keep)
-        return x, low, high, last, steps, done | small
+        halved = jnp.abs(step) <= 0.5 * jnp.abs(x - last_x)
+        good = sloping & (newton >= low) & (newton <= high) & halved
+        new = (jnp.where(good, newton, middle), x, low, high, steps + 1)
+        stopped = done(state)
+        return tuple(jnp.where(stopped, a, b) for a, b in zip(state, new, strict=True))
 
-    steps = jnp.zeros_like(start)
-    state = (start, low, high, high - low, steps, jnp.zeros(start.shape, bool))
-    x, _, _, _, steps, done = jax.lax.while_loop(unfinished, advance, state)
-    return x, jnp.where(done, jnp.minimum(steps, max_steps - 1), max_steps)
+    last_x = start + (high - low)
+    state = (start, last_x, low, high, jnp.zeros_like(start))
+    x, *_, steps = state = jax.lax.while_loop(unfinished, advance, state)
+    return x, jnp.where(done(state), jnp.minimum(steps, max_steps - 1), max_steps)

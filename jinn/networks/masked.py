@@ -15,7 +15,7 @@ from jinn.functional.masked import MaskedPerceptron, masks_of
 from jinn.functional.perceptron import add_batches
 from jinn.networks.activations import activation_by_name
 from jinn.networks.mlp import ConditionShape, condition_entries, named_shapes
-from jinn.networks.options import floating_type, layer_widths
+from jinn.networks.options import floating_type, is_count, layer_widths
 from jinn.networks.randomness import as_key
 
 
@@ -68,10 +68,10 @@ class MaskedMLP(nnx.Module):
         """See the class."""
         name = "MaskedMLP"
         hidden, param_dtype = layer_widths(hidden, name), floating_type(param_dtype, name)
-        if min(size, n_params) < 1 or not hidden or min(hidden) < 1:
+        if not (is_count(size) and is_count(n_params) and hidden and min(hidden) >= 1):
             raise ValueError(
-                f"{name}: expected size >= 1, n_params >= 1 and at least one hidden width >= 1, "
-                f"got size={size}, n_params={n_params}, hidden={hidden}"
+                f"{name}: expected integers size >= 1, n_params >= 1 and at least one hidden width "
+                f">= 1, got size={size}, n_params={n_params}, hidden={hidden}"
             )
         if residual and len(set(hidden)) > 1:
             raise ValueError(

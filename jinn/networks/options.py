@@ -55,6 +55,18 @@ def layer_widths(hidden: Any, name: str) -> tuple[int, ...]:
     return tuple(map(int, widths))
 
 
+def is_count(value: Any) -> bool:
+    """Tell whether an option is an integer of at least 1, and no boolean.
+
+    Args:
+        value: What a user gave.
+
+    Returns:
+        True if it is.
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+
+
 def is_positive(value: Any) -> bool:
     """Tell whether an option is a positive, finite number.
 

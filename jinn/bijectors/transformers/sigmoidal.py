@@ -1,12 +1,12 @@
 """The transformer that is a monotone network."""
 
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 from jaxtyping import Array, Float
 
 from jinn.functional.sigmoidal import sigmoidal_forward, sigmoidal_inverse
+from jinn.networks.options import is_count
 
 _SPREAD = 2.0
 """Units that were all the same would stay so in training: their centres start in [-2, 2]."""
@@ -36,7 +36,7 @@ class Sigmoidal:
 
     def __post_init__(self) -> None:
         """Check the options."""
-        if not isinstance(self.units, Integral) or isinstance(self.units, bool) or self.units < 1:
+        if not is_count(self.units):
             raise ValueError(f"Sigmoidal: expected an integer units >= 1, got {self.units!r}")
 
     @property
