@@ -90,6 +90,7 @@ def test_one_entry_rules_the_steps_of_all_or_each_its_own():
         assert (info.steps[1] == info.steps[0]) == (stepping == "joint")
 
 
+@pytest.mark.slow
 def test_adjoints_agree():
     field = VectorField(2, hidden=(8,), zero_init_last=False, rngs=0)
 

@@ -27,14 +27,16 @@ from tests.registry import CASES
 
 
 def _cases() -> list[Any]:
-    """Every case twice: float32 with the type hook, float64 without it."""
+    """Every case twice: float32 with the type hook, and as a slow test float64 without it.
+
+    So each case is compiled with the optimisations that users have, too.
+    """
     cases: list[Any] = []
     for name, case in CASES.items():
-        slow = [pytest.mark.slow]
-        cases.append(pytest.param(name, "float32", marks=slow * case.slow))
-        is_slow = case.slow or "5|3" in name  # whose members are cases too
-        marks = [pytest.mark.no_type_hook, *slow * is_slow]
-        cases.append(pytest.param(name, "float64", marks=marks))
+        cases.append(pytest.param(name, "float32", marks=[pytest.mark.slow] * case.slow))
+        cases.append(
+            pytest.param(name, "float64", marks=[pytest.mark.no_type_hook, pytest.mark.slow])
+        )
     return cases
 
 
