@@ -50,6 +50,11 @@ def test_names_that_clash():
         graph(Node("c", jnp.sin, "c"), Node("a", C, "x", "c"), condition={"c": (2,)})
 
 
+def test_names_that_stand_twice_in_a_list():
+    with raises("Graph: outputs: expected each name once, got ['a'] twice"):
+        graph(Node("a", A, "x"), outputs=["a", "a"])
+
+
 def test_names_that_nothing_has():
     with raises("Graph: node 'a': 'w' is unknown", "known are ['a', 'x']"):
         graph(Node("a", A, "w"))

@@ -113,6 +113,9 @@ class _Names:
         if isinstance(source, str):
             return self._known(source, who)
         if isinstance(source, list | tuple) and all(isinstance(wire, str) for wire in source):
+            twice = sorted({wire for wire in source if source.count(wire) > 1})
+            if twice:
+                raise ValueError(f"Graph: {who}: expected each name once, got {twice} twice")
             source = {wire: wire for wire in source}
         named = isinstance(source, Mapping) and len(source) > 0
         if not named or not all(isinstance(wire, str) for wire in source.values()):
