@@ -6,6 +6,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from rich.console import Console
 from scipy.integrate import solve_ivp
 

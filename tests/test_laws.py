@@ -26,11 +26,17 @@ from jinn.bijectors.transformers import RationalQuadraticSpline
 from tests.registry import CASES
 
 
-def _cases() -> list[Any]:
-    """Every case twice: float32 with the type hook, and as a slow test float64 without it.
+@pytest.fixture(autouse=True)
+def _fast_compilation(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compile float64 as users do, and all else fast, in place of what other tests do."""
+    as_users_do = "float64" in request.node.name
+    jax.config.update("jax_disable_most_optimizations", not as_users_do)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
-    So each case is compiled with the optimisations that users have, too.
-    """
+
+def _cases() -> list[Any]:
+    """Every case twice: float32 with the type hook, and as a slow test float64 without it."""
     cases: list[Any] = []
     for name, case in CASES.items():
         cases.append(pytest.param(name, "float32", marks=[pytest.mark.slow] * case.slow))
