@@ -112,18 +112,18 @@ class _Names:
         """The wires that a user names, for an argument of `who`."""
         if isinstance(source, str):
             return self._known(source, who)
-        if isinstance(source, list | tuple) and all(isinstance(wire, str) for wire in source):
-            twice = sorted({wire for wire in source if source.count(wire) > 1})
-            if twice:
-                raise ValueError(f"Graph: {who}: expected each name once, got {twice} twice")
-            source = {wire: wire for wire in source}
-        named = isinstance(source, Mapping) and len(source) > 0
-        if not named or not all(isinstance(wire, str) for wire in source.values()):
+        listed = isinstance(source, list | tuple) and all(isinstance(s, str) for s in source)
+        twice = sorted({wire for wire in source if source.count(wire) > 1}) if listed else []
+        if twice:
+            raise ValueError(f"Graph: {who}: expected each name once, got {twice} twice")
+        named: Any = {wire: wire for wire in source} if listed else source
+        is_dict = isinstance(named, Mapping) and len(named) > 0
+        if not is_dict or not all(isinstance(wire, str) for wire in named.values()):
             raise ValueError(
                 f"Graph: {who}: expected a name, a list of names or a dict of them, got {source!r}"
             )
         pairs = []
-        for key, wire in source.items():
+        for key, wire in named.items():
             known = self._known(wire, who)
             if not isinstance(known, str):
                 raise ValueError(
@@ -210,21 +210,21 @@ def _network_shape(node: Node, shape: Shape) -> Shape:
         else jax.ShapeDtypeStruct(shape, dtype)
     )
     try:
-        result = jax.eval_shape(partial(evaluate_on_condition, node.function), sample)
+        result: Any = jax.eval_shape(partial(evaluate_on_condition, node.function), sample)
     except Exception as error:
         raise ValueError(
             f"Graph: node {node.name!r}: the network fails on inputs of shape {shape}: {error}"
         ) from error
-    parts = result if isinstance(result, dict) and result else {"": result}
+    parts: dict[str, Any] = result if isinstance(result, dict) and result else {"": result}
     for key, part in parts.items():
         if not isinstance(part, jax.ShapeDtypeStruct):
             raise ValueError(
                 f"Graph: node {node.name!r}: expected the network to return an array or a dict of "
                 f"arrays, got {type(part).__name__}{f' in {key!r}' if key else ''}"
             )
-    if parts is result:
-        return DictShape({key: part.shape for key, part in parts.items()})
-    return result.shape
+    if "" in parts:
+        return parts[""].shape
+    return DictShape({key: part.shape for key, part in parts.items()})
 
 
 def _step(names: _Names, node: Node) -> Step:

@@ -64,7 +64,7 @@ def is_count(value: Any) -> bool:
     Returns:
         True if it is.
     """
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 def is_positive(value: Any) -> bool:
