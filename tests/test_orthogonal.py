@@ -86,8 +86,7 @@ def test_a_learned_matrix_reaches_a_given_rotation(parametrization):
     @jax.jit
     def descend(module):
         def step(module, _):
-            loss = lambda m: jnp.sum((m.matrix() - target) ** 2)  # noqa: E731
-            slopes = jax.grad(loss)(module)
+            slopes = jax.grad(lambda m: jnp.sum((m.matrix() - target) ** 2))(module)
             return jax.tree.map(lambda p, g, f: p - 0.1 * g * f, module, slopes, free), None
 
         return jax.lax.scan(step, module, length=400)[0]
