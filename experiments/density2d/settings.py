@@ -54,6 +54,27 @@ FLOWS = {
     ),
     "nice": Settings(builder="nice", options={"depth": 16, "hidden": (64, 64)}, steps=6000),
     "gin": Settings(builder="gin", options={"depth": 16, "hidden": (64, 64)}, steps=6000),
+    "maf": Settings(
+        builder="maf",
+        options={"depth": 12, "hidden": (64, 64), "mixing": "reverse"},
+        steps=8000,
+    ),
+    "iaf": Settings(
+        builder="iaf",
+        options={"depth": 12, "hidden": (64, 64), "mixing": "reverse"},
+        steps=4000,
+    ),
+    "neural_autoregressive": Settings(
+        builder="maf",
+        options={
+            "depth": 4,
+            "hidden": (64, 64),
+            "mixing": "reverse",
+            "transformer": "sigmoidal",
+            "units": 16,
+        },
+        steps=6000,
+    ),
     "residual_flow": Settings(
         builder="residual_flow",
         options={"depth": 16, "hidden": (64, 64), "coefficient": 0.98},
