@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,11 +31,19 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("jinn")
 
 MAPPINGS = Path("/proc/self/maps")
+# XLA's older kernels compile in half of the time. Newer versions of XLA end at the unknown flag.
+FASTER_COMPILATION = "--xla_cpu_use_fusion_emitters=false"
 _tests_run = [0]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     set_hypothesis_home_dir(config.rootpath / ".pytest_cache" / "hypothesis")
+    # Workers inherit what the first process has set. Slow tests compile as users do.
+    if "not slow" in config.getoption("markexpr") and "XLA_FLAGS" not in os.environ:
+        environment = {**os.environ, "XLA_FLAGS": FASTER_COMPILATION}
+        start = [sys.executable, "-c", "import jax; jax.devices()"]
+        known = subprocess.run(start, env=environment, capture_output=True).returncode == 0
+        os.environ["XLA_FLAGS"] = FASTER_COMPILATION if known else ""
 
 
 @pytest.fixture(autouse=True)
