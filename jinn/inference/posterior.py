@@ -16,11 +16,11 @@ from jinn.bijectors.base import Bijector, Buffer, constant
 from jinn.bijectors.chain import Chain
 from jinn.bijectors.elementwise import Affine, Unconstrain
 from jinn.bijectors.shapes import Shape, as_event, batched, freeze_shape
+from jinn.flows.archive import named_arrays, read_archive, with_arrays, write_archive
 from jinn.flows.ensemble import Ensemble
 from jinn.flows.failures import warn_of_failures
 from jinn.flows.flow import Flow
 from jinn.flows.specification import build_specified, have_one_form
-from jinn.inference.archive import named_arrays, read_archive, with_arrays, write_archive
 
 _KIND = "jinn.Posterior, version 1"
 _HISTORY = "history/"
