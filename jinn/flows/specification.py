@@ -5,24 +5,13 @@ import json
 from collections.abc import Callable
 from functools import wraps
 from numbers import Integral, Real
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-
-class Specified(Protocol):
-    """A model that remembers how it was built.
-
-    Attributes:
-        specification: JSON that names its builder and the arguments, or None.
-    """
-
-    specification: str | None
-
-
 Parameters = ParamSpec("Parameters")
-Model = TypeVar("Model", bound=Specified)
+Model = TypeVar("Model")
 _BUILDERS: dict[str, Callable[..., Any]] = {}
 
 
@@ -39,7 +28,7 @@ def specified(builder: Callable[Parameters, Model]) -> Callable[Parameters, Mode
 
     @wraps(builder)
     def build(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Model:
-        flow = builder(*args, **kwargs)
+        flow: Any = builder(*args, **kwargs)
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         arguments = {name: value for name, value in bound.arguments.items() if name != "rngs"}
@@ -82,7 +71,7 @@ def build_specified(specification: str, *, rngs: int | jax.Array = 0) -> Any:
         ) from error
 
 
-def is_specified(flow: Specified) -> bool:
+def is_specified(flow: Any) -> bool:
     """Whether a flow's specification builds flows of its form; not so once its parts were changed.
 
     Args:
