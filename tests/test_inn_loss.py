@@ -27,7 +27,9 @@ def waves(rows, width):
 @pytest.fixture
 def known_noise(monkeypatch):
     """Noise that the test can compute too."""
-    monkeypatch.setattr("jinn.losses.inn._normal", lambda key, like, w: waves(len(like), w))
+    monkeypatch.setattr(
+        "jinn.losses.inn._normal", lambda key, like, w: jnp.array(waves(len(like), w))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +116,7 @@ def test_the_likelihood_is_the_density_at_noisy_y(known_noise):
 def test_labels_are_learned_by_their_cross_entropy(known_noise):
     model = moved(inn(2, categories=3, **SMALL))
     labels = np.arange(ROWS) % 3
-    _, metrics = evaluate(inn_loss(x_weight=0, z_bandwidths=LENGTHS), model, (X, labels))
+    _, metrics = evaluate(inn_loss(x_weight=0.0, z_bandwidths=LENGTHS), model, (X, labels))
     padded = np.concatenate([X, 0.01 * waves(ROWS, 3)], 1)
     y, z = np.split(np.asarray(model.bijector.forward(padded), np.float64), (3,), 1)
     odds = np.exp(10 * y)
@@ -132,18 +134,18 @@ def test_no_gradient_of_the_latent_part_goes_through_y():
     gradient = jax.jit(
         jax.grad(lambda m, loss: loss(m, (X, X[:, :1] + 1), KEY)[0]), static_argnums=1
     )
-    of_z = {"y_weight": 0, "x_weight": 0, "reconstruction_weight": 0}
+    of_z = {"y_weight": 0.0, "x_weight": 0.0, "reconstruction_weight": 0.0}
     found = gradient(model, inn_loss(**of_z)).bijector
     for leaf in (found.shift, found.log_scale):
         assert leaf[0] == 0 and abs(leaf[1]) > 1e-3
-    of_y = {"z_weight": 0, "x_weight": 0, "reconstruction_weight": 0}
+    of_y = {"z_weight": 0.0, "x_weight": 0.0, "reconstruction_weight": 0.0}
     found = gradient(model, inn_loss(**of_y)).bijector
     assert abs(found.shift[0]) > 1e-3 and found.shift[1] == 0
 
 
 def test_the_weight_of_generated_x_warms_up():
     model = INN(Affine((2,), learned=True), 2, 1)
-    options = {"y_weight": 0, "z_weight": 0, "reconstruction_weight": 0, "x_weight": 50.0}
+    options = {"y_weight": 0.0, "z_weight": 0.0, "reconstruction_weight": 0.0, "x_weight": 50.0}
     loss = inn_loss(x_warm_up=10, **options)
     batch = (X, X[:, :1])
     for step, share in ((0, 0.002), (5, 0.002**0.5), (10, 1.0), (99, 1.0), (None, 1.0)):
@@ -168,14 +170,14 @@ def test_a_loss_around_it_passes_the_step_on():
             self.steps = (*self.steps, step)
             return jnp.zeros(()), {}
 
-    recorder, layer = Recorder(), jinn.bijectors.InvAutoDense(2, rngs=0)
+    recorder, layer = Recorder(), jinn.bijectors.InvAutoDense((2,), rngs=0)
     with_orthogonality(recorder)(layer, X, step=3)
     assert recorder.steps == (3,)
 
 
 def test_equal_options_make_equal_losses():
     assert inn_loss(x_warm_up=3) == inn_loss(x_warm_up=3, x_bandwidths=[0.1, 0.4, 1.6])
-    assert hash(inn_loss()) == hash(inn_loss()) and inn_loss() != inn_loss(z_weight=1)
+    assert hash(inn_loss()) == hash(inn_loss()) and inn_loss() != inn_loss(z_weight=1.0)
 
 
 def test_a_batch_of_4096_is_affordable():
