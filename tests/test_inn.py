@@ -9,7 +9,7 @@ import jinn
 from jinn.bijectors import ActNorm, Affine
 from jinn.bijectors.module import needs_initialization
 from jinn.flows import INN, inn
-from jinn.flows.inn_sizes import inn_sizes
+from jinn.flows.inn_parts import inn_sizes
 from jinn.flows.specification import is_specified
 from jinn.inference import check_latent
 

@@ -207,7 +207,7 @@ def linear_posterior(y, noise):
 
 
 @pytest.mark.parametrize(
-    ("method", "steps", "tolerance"), [("likelihood", 300, 0.1), ("mmd", 600, 0.25)]
+    ("method", "steps", "tolerance"), [("likelihood", 250, 0.1), ("mmd", 500, 0.25)]
 )
 def test_a_known_posterior_is_learned(method, steps, tolerance):
     """A narrow ridge across both elements of x; correlated with them by 0.95 and 0.45."""
@@ -217,7 +217,7 @@ def test_a_known_posterior_is_learned(method, steps, tolerance):
         linear,
         loss=inn_loss(method=method),
         steps=steps,
-        batch_size=256,
+        batch_size=192,
         learning_rate=1e-2,
         validation=0,
         progress=False,

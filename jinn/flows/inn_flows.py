@@ -9,7 +9,7 @@ from flax import nnx
 from jinn.flows.coupling_flows import gin, neural_spline_flow, nice, real_nvp
 from jinn.flows.flow import Flow
 from jinn.flows.inn_model import INN
-from jinn.flows.inn_sizes import inn_sizes
+from jinn.flows.inn_parts import inn_sizes
 from jinn.flows.residual_flows import residual_flow
 from jinn.flows.specification import specified
 

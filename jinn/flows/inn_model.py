@@ -4,7 +4,7 @@ import math
 import os
 import warnings
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,30 +18,12 @@ from jinn.flows.archive import named_arrays, read_archive, with_arrays, write_ar
 from jinn.flows.chunks import draw_in_chunks, map_chunks
 from jinn.flows.compiled import compiled
 from jinn.flows.failures import warn_of_failures
-from jinn.flows.inn_sizes import InnSizes, inn_sizes
+from jinn.flows.inn_parts import InnOutput, InnSizes, inn_sizes
 from jinn.flows.specification import build_specified, is_specified
 from jinn.networks.options import is_positive
 from jinn.networks.randomness import as_key
 
 _KIND = "jinn.flows.INN, version 1"
-SHARPNESS = 10.0
-"""Class probabilities are `softmax(SHARPNESS y)`: nearly certain where y is a one-hot vector."""
-
-
-class InnOutput(NamedTuple):
-    """What the map gives for x, y in its standardised form.
-
-    Attributes:
-        y: The part that stands for y, `(*batch, code_dim)`.
-        z: The latent part, `(*batch, z_dim)`.
-        padding: What fills it up to the length of the padded x.
-        log_det: log|det J| of the map, or None.
-    """
-
-    y: Array
-    z: Array
-    padding: Array
-    log_det: Array | None
 
 
 class INN(nnx.Module):
@@ -132,7 +114,7 @@ class INN(nnx.Module):
         Raises:
             ValueError: If the shape is wrong.
         """
-        y = compiled(INN._outputs, (self, as_event(x, self.event_shape, "INN.predict: x"))).y
+        y = compiled(INN._outputs, (self, self._checked(x, "predict"))).y
         if self.categories is not None:
             return jnp.argmax(y, axis=-1)
         return y * _aligned(self.y_scale, y) + _aligned(self.y_mean, y)
@@ -150,7 +132,7 @@ class INN(nnx.Module):
         Raises:
             ValueError: If the shape is wrong.
         """
-        return compiled(INN._outputs, (self, as_event(x, self.event_shape, "INN.latent: x"))).z
+        return compiled(INN._outputs, (self, self._checked(x, "latent"))).z
 
     def sample(self, key: jax.Array, shape: int | tuple[int, ...] = (), y: Any = None) -> Array:
         """Draw samples of `p(x | y)`, `x = f^-1(y + y_noise e, z)`; compiled, and in chunks.
@@ -196,8 +178,9 @@ class INN(nnx.Module):
                 "it has a density; build the INN with z_dim = x_dim - y_dim and no padding"
             )
         code = self.encode(y)
-        x = as_event(x, self.event_shape, "INN.log_prob: x")
-        x = match_batch(x, code, self.event_shape, (self.sizes.y,), "INN.log_prob")
+        x = match_batch(
+            self._checked(x, "log_prob"), code, self.event_shape, (self.sizes.y,), "INN.log_prob"
+        )
         return compiled(INN._log_prob, (self, x, code))
 
     def encode(self, y: Any) -> Array:
@@ -216,7 +199,7 @@ class INN(nnx.Module):
             shape = batched(self.condition_shape)
             raise ValueError(f"INN: y is missing; expected observations of shape {shape}")
         if self.categories is None:
-            y = as_event(y, self.condition_shape, "INN: y")
+            y = self._checked_y(y)
             return (y - _aligned(self.y_mean, y)) / _aligned(self.y_scale, y)
         labels = jnp.asarray(y)
         if not jnp.issubdtype(labels.dtype, jnp.integer):
@@ -309,7 +292,8 @@ class INN(nnx.Module):
         else:
             out = self.bijector.forward(joined)
         ends = (self.sizes.y, self.sizes.y + self.sizes.z)
-        return InnOutput(*jnp.split(out, ends, axis=-1), log_det)
+        y, z, rest = jnp.split(out, ends, axis=-1)
+        return InnOutput(y, z, rest, log_det)
 
     def split_inverse(self, y: Array, z: Array, padding: Array) -> tuple[Array, Array]:
         """The map `[y, z, padding] -> [u, padding]`, all standardised.
@@ -325,6 +309,12 @@ class INN(nnx.Module):
         out = self.bijector.inverse(jnp.concatenate([y, z, padding], -1))
         return out[..., : self.sizes.x], out[..., self.sizes.x :]
 
+    def _checked(self, x: Any, method: str) -> Any:
+        return as_event(x, self.event_shape, f"INN.{method}: x")
+
+    def _checked_y(self, y: Any) -> Any:
+        return as_event(y, self.condition_shape, "INN: y")
+
     def _outputs(self, x: Array) -> InnOutput:
         u = self.standardize(x)
         return self.split_forward(u, jnp.zeros((*u.shape[:-1], self.sizes.x_padding), u.dtype))
@@ -336,14 +326,8 @@ class INN(nnx.Module):
             e, z, padding = jnp.split(noise, (sizes.y, sizes.y + sizes.z), axis=-1)
             y = code[(None,) * len(shape)] + self.y_noise * e
             w = jnp.concatenate([y, z, self.padding_noise * padding], -1)
-            total = (sizes.total,)
-            out = map_chunks(
-                lambda w, _: self.bijector.inverse(w),
-                w,
-                None,
-                event_shape=total,
-                condition_shape=None,
-            )
+            shapes: Any = {"event_shape": (sizes.total,), "condition_shape": None}
+            out = map_chunks(lambda w, _: self.bijector.inverse(w), w, None, **shapes)
             u = out[..., : sizes.x]
             return u * _aligned(self.x_scale, u) + _aligned(self.x_mean, u)
 
@@ -359,16 +343,17 @@ class INN(nnx.Module):
         scales = jnp.sum(jnp.log(constant(self.x_scale))) + self.sizes.y * math.log(self.y_noise)
         constants = 0.5 * self.sizes.x * math.log(2 * math.pi) + scales
         squares = jnp.sum(distance**2, -1) + jnp.sum(out.z**2, -1)
-        return out.log_det - 0.5 * squares - constants.astype(squares.dtype)
+        log_det: Any = out.log_det
+        return log_det - 0.5 * squares - constants.astype(squares.dtype)
 
     def _initialized_from(self, x: Any, y: Any) -> "INN":
         """The INN with means and scales of the data, and the data-dependent parts of its map."""
-        x = as_event(x, self.event_shape, "INN: x")
+        x = self._checked(x, "initialize")
         code = self.encode(y)
         new = nnx.clone(self)
         new.x_mean, new.x_scale = _statistics(x)
         if self.categories is None:
-            new.y_mean, new.y_scale = _statistics(as_event(y, self.condition_shape, "INN: y"))
+            new.y_mean, new.y_scale = _statistics(self._checked_y(y))
         if len(x) != len(code) or x.ndim != 2:
             raise ValueError(
                 f"INN: expected rows of x and as many of y, got {x.shape} and {jnp.shape(y)}"

@@ -127,8 +127,9 @@ class _Kernel(NamedTuple):
 
     def __call__(self, d2: Array, *condition_d2: Array) -> tuple[Array, list[Array]]:
         """The kernel, and its derivative by each squared distance."""
-        values, slopes = zip(*(_KERNELS[self.name](d2, h) for h in self.bandwidths), strict=True)
-        k, slope = sum(values[1:], start=values[0]), sum(slopes[1:], start=slopes[0])
+        zero = jnp.zeros_like(d2)
+        both = [_KERNELS[self.name](d2, h) for h in self.bandwidths]
+        k, slope = sum((k for k, _ in both), start=zero), sum((s for _, s in both), start=zero)
         if self.condition_bandwidth is None:
             return k, [slope]
         weight, weight_slope = _gaussian(condition_d2[0], self.condition_bandwidth)
@@ -169,7 +170,8 @@ def _mean_kernel(first: _Points, second: _Points, kernel: _Kernel) -> Float[Arra
 def _mean_kernel_jvp(kernel: _Kernel, primals: Any, tangents: Any) -> tuple[Array, Array]:
     """The rule of the gradient: it comes with the mean, in one pass, so that no pair is stored."""
     wanted = tuple(tuple(not isinstance(t, SymbolicZero) for t in side) for side in tangents)
-    mean, gradients = _mean_and_gradients(*primals, kernel, wanted)
+    first, second = primals
+    mean, gradients = _mean_and_gradients(first, second, kernel, wanted)
     flat = [
         (g, t)
         for gs, ts in zip(gradients, tangents, strict=True)

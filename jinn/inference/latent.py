@@ -102,9 +102,9 @@ def _check(
 ) -> LatentCheck:
     def statistics(z: Array, key: Array) -> Array:
         normal = jax.random.normal(key, z.shape, z.dtype)
-        pairs = [(z, normal)]
-        pairs.append(tuple(jnp.concatenate([latent, code], -1) for latent in (z, normal)))
-        return jnp.stack([mmd_squared(*pair, bandwidths=bandwidths) for pair in pairs])
+        joint, joint_normal = (jnp.concatenate([latent, code], -1) for latent in (z, normal))
+        own = mmd_squared(z, normal, bandwidths=bandwidths)
+        return jnp.stack([own, mmd_squared(joint, joint_normal, bandwidths=bandwidths)])
 
     def drawn(key: Array) -> Array:
         z_key, normal_key = jax.random.split(key)

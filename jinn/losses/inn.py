@@ -12,9 +12,11 @@ import numpy as np
 from jaxtyping import Array
 
 from jinn.bijectors.shapes import as_event
-from jinn.flows.inn_model import INN, SHARPNESS, InnOutput
+from jinn.flows.inn_model import INN
+from jinn.flows.inn_parts import SHARPNESS, InnOutput
 from jinn.functional.kernels import mmd_squared
 from jinn.losses.likelihood import split_batch
+from jinn.networks.options import is_positive
 
 Method = Literal["mmd", "likelihood"]
 PARTS = ("y", "z", "padding", "x", "reconstruction")
@@ -115,13 +117,13 @@ def inn_loss(
             f"inn_loss: expected x_warm_up to be a number of steps of at least 0, got {x_warm_up!r}"
         )
     return _INNLoss(
-        method,
-        *map(float, weights),
-        _lengths("z_bandwidths", z_bandwidths),
-        _lengths("x_bandwidths", x_bandwidths),
-        None if y_bandwidth is None else _lengths("y_bandwidth", y_bandwidth)[0],
-        float(z_noise),
-        int(x_warm_up),
+        method=method,
+        z_bandwidths=_lengths("z_bandwidths", z_bandwidths),
+        x_bandwidths=_lengths("x_bandwidths", x_bandwidths),
+        y_bandwidth=None if y_bandwidth is None else _lengths("y_bandwidth", y_bandwidth)[0],
+        z_noise=float(z_noise),
+        x_warm_up=int(x_warm_up),
+        **dict(zip(PARTS, map(float, weights), strict=True)),
     )
 
 
@@ -178,7 +180,8 @@ class _INNLoss:
                 f"inn_loss: expected a model that jinn.flows.inn builds, got {type(model).__name__}"
             )
         x, y = split_batch(batch)
-        u = model.standardize(as_event(x, model.event_shape, "inn_loss: x"))
+        checked: Any = as_event(x, model.event_shape, "inn_loss: x")
+        u = model.standardize(checked)
         code = model.encode(y).astype(u.dtype)
         if u.ndim != 2 or len(u) != len(code) or code.ndim != 2:
             raise ValueError(
@@ -248,10 +251,11 @@ _METRICS = {name: f"loss_{name}" for name in PARTS} | {"log_det": "log_det"}
 
 def _likelihood_parts(model: INN, out: InnOutput, y: Array) -> dict[str, Array]:
     """The terms of the negative log-likelihood, and the log-determinant."""
+    log_det: Any = out.log_det
     parts = {
         "y": 0.5 * _mean_square(out.y - y) / model.y_noise**2,
         "z": 0.5 * _mean_square(out.z),
-        "log_det": jnp.mean(out.log_det),
+        "log_det": jnp.mean(log_det),
     }
     if model.sizes.x_padding:
         parts["padding"] = 0.5 * _mean_square(out.padding) / model.padding_noise**2
@@ -275,6 +279,6 @@ def _parts(model: INN, joined: Array) -> list[Array]:
 
 def _lengths(name: str, given: Any) -> tuple[float, ...]:
     lengths = tuple(np.ravel(given).tolist())
-    if not lengths or not all(isinstance(h, Real) and 0 < h < math.inf for h in lengths):
+    if not lengths or not all(map(is_positive, lengths)):
         raise ValueError(f"inn_loss: expected {name} to be positive, got {given!r}")
     return tuple(map(float, lengths))

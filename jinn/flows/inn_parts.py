@@ -1,7 +1,28 @@
-"""The lengths of an INN's parts: of x and y, of z, and of what pads both sides to one length."""
+"""The parts of an INN's two sides: x and y, z, and what pads both to one length."""
 
 from numbers import Integral
 from typing import Any, NamedTuple
+
+from jaxtyping import Array
+
+SHARPNESS = 10.0
+"""Class probabilities are `softmax(SHARPNESS y)`: nearly certain where y is a one-hot vector."""
+
+
+class InnOutput(NamedTuple):
+    """What the map gives for x, y in its standardised form.
+
+    Attributes:
+        y: The part that stands for y, `(*batch, code_dim)`.
+        z: The latent part, `(*batch, z_dim)`.
+        padding: What fills it up to the length of the padded x.
+        log_det: log|det J| of the map, or None.
+    """
+
+    y: Array
+    z: Array
+    padding: Array
+    log_det: Array | None
 
 
 class InnSizes(NamedTuple):
@@ -67,7 +88,7 @@ def inn_sizes(
             raise ValueError(
                 f"{name}: expected {key} to be a whole number of at least {least}, got {value!r}"
             )
-    y = categories if y_dim is None else y_dim
+    y: Any = categories if y_dim is None else y_dim
     z = z_dim
     if z is None:
         z = x_dim - y if y_dim is not None and y < x_dim else x_dim
