@@ -51,7 +51,7 @@ def test_agrees_with_the_double_sum(samples, kernel, unbiased):
     value = mmd_squared(x, y, kernel=kernel, unbiased=unbiased)
     expected = naive_mmd_squared(x, y, kernel=kernel, unbiased=unbiased)
     # The product form, for more than 16 dimensions, is good to eps |x|^2 in the squared distance.
-    tolerance = 2e-5 if x.shape[1] <= 16 else 2e-2
+    tolerance = 2e-5 if x.shape[1] <= 16 else 6e-2
     np.testing.assert_allclose(value, expected, atol=tolerance)
 
 
