@@ -376,3 +376,14 @@ def test_state_that_follows_the_weights_is_refreshed(monkeypatch: pytest.MonkeyP
     model = COUNTER | {"doubled": jnp.zeros((), jnp.int32)}
     result = fit(KEY, model, zeros, steps=6, validation=None, **COUNTING)
     assert int(result.flow["doubled"]) == -12
+
+
+def test_a_loss_that_changes_with_the_step_is_told_it() -> None:
+    def scheduled(model: Any, batch: Any, key: Any, *, step: Any = None) -> Any:
+        count = jnp.asarray(-1.0 if step is None else step, jnp.float32)
+        return model["p"] * 0 + count, {"seen": count}
+
+    options = COUNTING | {"loss": scheduled, "validation": jnp.ones((4, 1))}
+    history = fit(KEY, COUNTER, zeros, steps=6, validate_every=2, **options).history
+    np.testing.assert_array_equal(history["seen"], [0.5, 2.5, 4.5])
+    np.testing.assert_array_equal(history["validation_loss"], [-1.0] * 3)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from jinn.functional.kernels import mmd_squared
 
 BANDWIDTHS = (0.05, 0.2, 0.9)
+CONDITIONS = (np.zeros((5, 3)), np.zeros((5, 3)))
 KERNELS = ("inverse_multiquadratic", "gaussian")
 
 
@@ -50,7 +51,7 @@ def test_agrees_with_the_double_sum(samples, kernel, unbiased):
     value = mmd_squared(x, y, kernel=kernel, unbiased=unbiased)
     expected = naive_mmd_squared(x, y, kernel=kernel, unbiased=unbiased)
     # The product form, for more than 16 dimensions, is good to eps |x|^2 in the squared distance.
-    tolerance = 2e-5 if x.shape[1] <= 16 else 2e-2
+    tolerance = 2e-5 if x.shape[1] <= 16 else 6e-2
     np.testing.assert_allclose(value, expected, atol=tolerance)
 
 
@@ -133,6 +134,67 @@ def test_under_jit_and_vmap():
     np.testing.assert_allclose(shared, [naive_mmd_squared(x[0], b) for b in y], atol=2e-6)
 
 
+def plain_mmd_squared(x, y, a, b, kernel, unbiased, length):
+    """The double sum with a weight by the conditions, all pairs at once."""
+
+    def mean(u, v, s, t, skip_diagonal):
+        d2, c2 = (jnp.sum((p[:, None] - q[None]) ** 2, -1) for p, q in ((u, v), (s, t)))
+        if kernel == "gaussian":
+            k = sum(jnp.exp(-d2 / (2 * h**2)) for h in (0.5, 2.0))
+        else:
+            k = sum(1 / (1 + d2 / h**2) for h in (0.5, 2.0))
+        k = k * jnp.exp(-c2 / (2 * length**2))
+        count = len(u) * (len(v) - skip_diagonal)
+        return jnp.sum(k * (1 - skip_diagonal * jnp.eye(len(u), len(v)))) / count
+
+    own = float(unbiased)
+    return mean(x, x, a, a, own) - 2 * mean(x, y, a, b, 0.0) + mean(y, y, b, b, own)
+
+
+@pytest.mark.parametrize(("kernel", "dim"), [(KERNELS[0], 3), (KERNELS[1], 17)])
+def test_blocks_give_the_value_and_the_gradient_of_all_pairs_at_once(kernel, dim, x64, monkeypatch):
+    monkeypatch.setattr("jinn.functional.kernels._PAIRS_PER_BLOCK", 100)
+    sizes = ((23, dim), (19, dim), (23, 2), (19, 2))
+    points = [normal(i, *size).astype(np.float64) for i, size in enumerate(sizes)]
+    unbiased, length = dim == 3, 0.7
+
+    def found(x, y, a, b):
+        options = {"bandwidths": (0.5, 2.0), "kernel": kernel, "unbiased": unbiased}
+        return mmd_squared(x, y, conditions=(a, b), condition_bandwidth=length, **options)
+
+    def expected(x, y, a, b):
+        return plain_mmd_squared(x, y, a, b, kernel, unbiased, length)
+
+    every = range(4)
+    both = [jax.jit(jax.value_and_grad(f, argnums=every)) for f in (found, expected)]
+    (value, gradients), (plain, plain_gradients) = (f(*points) for f in both)
+    np.testing.assert_allclose(value, plain, atol=1e-12)
+    for one, other in zip(gradients, plain_gradients, strict=True):
+        assert np.abs(other).max() > 1e-4
+        np.testing.assert_allclose(one, other, atol=1e-12)
+    tangents = [normal(9 + i, *size).astype(np.float64) for i, size in enumerate(sizes)]
+    change = sum(np.vdot(g, t) for g, t in zip(plain_gradients, tangents, strict=True))
+    np.testing.assert_allclose(jax.jvp(found, points, tangents)[1], change, atol=1e-12)
+    of_y = jax.grad(found, argnums=1)(*points)  # one gradient alone
+    np.testing.assert_allclose(of_y, plain_gradients[1], atol=1e-12)
+
+
+def test_memory_of_the_gradient_grows_with_the_rows_not_with_the_pairs():
+    def bytes_used(rows):
+        points, conditions = ((rows, 4), (rows, 2))
+        shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in (points, points, conditions)]
+
+        def f(x, y, a):
+            return mmd_squared(x, y, conditions=(a, a), condition_bandwidth=0.5)
+
+        compiled = jax.jit(jax.value_and_grad(f, argnums=(0, 1))).lower(*shapes).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    small, large = bytes_used(4096), bytes_used(16_384)
+    assert large - small < 4 * 16_384 * 200  # 16 times the pairs, of which each would take 4 bytes
+    assert large < 100e6  # beside 1 GB for one matrix of all pairs
+
+
 @pytest.mark.parametrize("dim", [4, 64])
 @pytest.mark.parametrize("gradient", [False, True])
 def test_ten_thousand_points_stay_far_below_a_gigabyte(dim, gradient):
@@ -160,6 +222,14 @@ def test_integers_and_half_precision_are_widened():
         ((5, 2), (5, 2), {"kernel": "laplace"}, "unknown kernel 'laplace'; choose from"),
         ((5, 2), (5, 2), {"bandwidths": (0.1, 0.0)}, "expected positive bandwidths"),
         ((5, 2), (5, 2), {"bandwidths": ()}, "expected positive bandwidths"),
+        ((5, 2), (5, 2), {"condition_bandwidth": 1.0}, "1.0 and no conditions"),
+        ((5, 2), (5, 2), {"conditions": CONDITIONS}, "a positive condition_bandwidth"),
+        (
+            (5, 2),
+            (4, 2),
+            {"conditions": CONDITIONS, "condition_bandwidth": 1.0},
+            r"conditions of shapes \(5, k\) and \(4, k\), got \(5, 3\) and \(5, 3\)",
+        ),
     ],
 )
 def test_errors(x, y, options, text):

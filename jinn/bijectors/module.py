@@ -59,9 +59,10 @@ def initialize(flow: Module, x: Any, condition: Any = None) -> Module:
     Walks the chain once in order, through stacks too. The flow given is not changed.
 
     Args:
-        flow: A `Flow` or a bijector.
+        flow: A `Flow`, a bijector, or another model that is initialised from data, such as
+            `jinn.flows.INN`.
         x: Data of shape `(*batch, *event_shape)`, a few hundred rows or more.
-        condition: Their conditions, or None.
+        condition: Their conditions, or None; the y of an INN.
 
     Returns:
         The flow with its ActNorms set so that their outputs have mean 0 and variance 1.
@@ -70,6 +71,9 @@ def initialize(flow: Module, x: Any, condition: Any = None) -> Module:
         ValueError: If a shape is wrong, a condition is missing or unexpected, or (outside of
             jit) the data are empty or not finite.
     """
+    of_its_own = getattr(flow, "_initialized_from", None)
+    if of_its_own is not None:
+        return of_its_own(x, condition)
     bijector: Any = flow if isinstance(flow, Bijector) else getattr(flow, "bijector", None)
     if not isinstance(bijector, Bijector):
         raise ValueError(f"initialize: expected a Flow or a Bijector, got {type(flow).__name__}")

@@ -11,5 +11,7 @@ from jinn.flows.coupling_flows import nice as nice
 from jinn.flows.coupling_flows import real_nvp as real_nvp
 from jinn.flows.ensemble import Ensemble as Ensemble
 from jinn.flows.flow import Flow as Flow
+from jinn.flows.inn_flows import inn as inn
+from jinn.flows.inn_model import INN as INN
 from jinn.flows.mixture_density import mixture_density_network as mixture_density_network
 from jinn.flows.residual_flows import residual_flow as residual_flow

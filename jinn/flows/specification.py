@@ -5,19 +5,18 @@ import json
 from collections.abc import Callable
 from functools import wraps
 from numbers import Integral, Real
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from jinn.flows.flow import Flow
-
 Parameters = ParamSpec("Parameters")
-_BUILDERS: dict[str, Callable[..., Flow]] = {}
+Model = TypeVar("Model")
+_BUILDERS: dict[str, Callable[..., Any]] = {}
 
 
-def specified(builder: Callable[Parameters, Flow]) -> Callable[Parameters, Flow]:
-    """Make a builder of flows note its name and arguments in `flow.specification`.
+def specified(builder: Callable[Parameters, Model]) -> Callable[Parameters, Model]:
+    """Make a builder of flows or other models note its name and arguments in `flow.specification`.
 
     Args:
         builder: A function with an argument `rngs`, whose others can be written as JSON.
@@ -28,11 +27,14 @@ def specified(builder: Callable[Parameters, Flow]) -> Callable[Parameters, Flow]
     signature = inspect.signature(builder)
 
     @wraps(builder)
-    def build(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Flow:
-        flow = builder(*args, **kwargs)
+    def build(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Model:
+        flow: Any = builder(*args, **kwargs)
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         arguments = {name: value for name, value in bound.arguments.items() if name != "rngs"}
+        for name, parameter in signature.parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                arguments |= arguments.pop(name)
         try:
             specification = {"builder": builder.__name__, "arguments": plain(arguments)}
         except TypeError:
@@ -44,7 +46,7 @@ def specified(builder: Callable[Parameters, Flow]) -> Callable[Parameters, Flow]
     return build
 
 
-def build_specified(specification: str, *, rngs: int | jax.Array = 0) -> Flow:
+def build_specified(specification: str, *, rngs: int | jax.Array = 0) -> Any:
     """Build a flow of the same form again, with other weights.
 
     Args:
@@ -69,7 +71,7 @@ def build_specified(specification: str, *, rngs: int | jax.Array = 0) -> Flow:
         ) from error
 
 
-def is_specified(flow: Flow) -> bool:
+def is_specified(flow: Any) -> bool:
     """Whether a flow's specification builds flows of its form; not so once its parts were changed.
 
     Args:

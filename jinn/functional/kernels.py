@@ -2,17 +2,30 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-_KERNELS = {
-    "inverse_multiquadratic": lambda d2, h: 1.0 / (1.0 + d2 / h**2),
-    "gaussian": lambda d2, h: jnp.exp(-0.5 * d2 / h**2),
-}
+from jinn.functional.loop import varying_like
+
+
+def _inverse_multiquadratic(d2: Array, h: float) -> tuple[Array, Array]:
+    k = 1.0 / (1.0 + d2 / h**2)
+    return k, -k * k / h**2
+
+
+def _gaussian(d2: Array, h: float) -> tuple[Array, Array]:
+    k = jnp.exp(-0.5 * d2 / h**2)
+    return k, -0.5 * k / h**2
+
+
+_KERNELS = {"inverse_multiquadratic": _inverse_multiquadratic, "gaussian": _gaussian}
+"""Kernels of a squared distance, each with its derivative by that."""
 _PAIRS_PER_BLOCK = 2**20
 _LARGEST_UNROLLED_DIM = 16
 
@@ -24,14 +37,18 @@ def mmd_squared(
     bandwidths: Sequence[float] | float = (0.05, 0.2, 0.9),
     kernel: str = "inverse_multiquadratic",
     unbiased: bool = True,
+    conditions: tuple[ArrayLike, ArrayLike] | None = None,
+    condition_bandwidth: float | None = None,
 ) -> Float[Array, ""]:
     r"""Estimates MMD^2 = E k(x, x') - 2 E k(x, y) + E k(y, y') from samples of two distributions.
 
     The kernel is a sum over the bandwidths h of ``1 / (1 + |u - v|^2 / h^2)``
-    (``"inverse_multiquadratic"``) or of ``exp(-|u - v|^2 / (2 h^2))`` (``"gaussian"``). Pairs are
-    visited in blocks of rows, forward and backward, so that memory grows with n + m and not
-    with n m. Up to 16 dimensions the squared distances are sums of squared differences, exact for
-    close points; above, they come from matrix products of centred points, clipped at 0.
+    (``"inverse_multiquadratic"``) or of ``exp(-|u - v|^2 / (2 h^2))`` (``"gaussian"``). Given
+    conditions a of x and b of y, each kernel is multiplied by ``exp(-|a - b|^2 / (2 s^2))``: then
+    only points of like conditions are compared. Pairs are visited in blocks of rows, and the
+    gradient is summed in the same pass, so that memory grows with n + m and not with n m. Up to 16
+    dimensions the squared distances are sums of squared differences, exact for close points; above,
+    they come from matrix products of centred points, clipped at 0.
 
     Args:
         x: Samples of the first distribution, shape (n, dim).
@@ -42,13 +59,15 @@ def mmd_squared(
         unbiased: Leave the pairs of a point with itself out of E k(x, x') and E k(y, y'). The
             estimate has mean MMD^2 and may be negative; it needs two rows of each. With False they
             are counted: never negative, and too large by about ``len(bandwidths) (1/n + 1/m)``.
+        conditions: None, or the conditions of x and of y, shapes (n, k) and (m, k).
+        condition_bandwidth: The positive length s, in the units of the conditions.
 
     Returns:
         The estimate, a scalar in the wider of the two dtypes and float32.
 
     Raises:
         ValueError: x and y are not two matrices of equally wide rows, there are too few rows, a
-            bandwidth is not positive, or the kernel is unknown.
+            bandwidth is not positive, the kernel is unknown, or the conditions do not fit.
 
     Reference:
         A Kernel Two-Sample Test. Gretton, Borgwardt, Rasch, Schoelkopf, Smola, 2012.
@@ -69,58 +88,160 @@ def mmd_squared(
             )
     if kernel not in _KERNELS:
         raise ValueError(f"mmd_squared: unknown kernel {kernel!r}; choose from {sorted(_KERNELS)}.")
-    bandwidths = tuple(float(h) for h in np.ravel(bandwidths))
-    if not bandwidths or not all(h > 0 for h in bandwidths):
-        raise ValueError(f"mmd_squared: expected positive bandwidths, got {bandwidths}.")
-    dtype = jnp.promote_types(jnp.result_type(x, y, float), jnp.float32)
-    return _mmd_squared(x.astype(dtype), y.astype(dtype), bandwidths, kernel, unbiased)
+    lengths = tuple(float(h) for h in np.ravel(bandwidths))
+    if not lengths or not all(h > 0 for h in lengths):
+        raise ValueError(f"mmd_squared: expected positive bandwidths, got {lengths}.")
+    first, second = [x], [y]
+    if conditions is not None or condition_bandwidth is not None:
+        a, b = _checked_conditions(conditions, condition_bandwidth, len(x), len(y))
+        first, second = [x, a], [y, b]
+    dtype = jnp.promote_types(jnp.result_type(*first, *second, float), jnp.float32)
+    kinds = _Kernel(lengths, kernel, condition_bandwidth and float(condition_bandwidth))
+    first, second = (tuple(leaf.astype(dtype) for leaf in side) for side in (first, second))
+    return _mmd_squared(first, second, kinds, unbiased)
 
 
-@partial(jax.jit, static_argnums=(2, 3, 4))
+def _checked_conditions(conditions: Any, bandwidth: Any, n: int, m: int) -> tuple[Array, Array]:
+    if conditions is None or bandwidth is None or not float(bandwidth) > 0:
+        raise ValueError(
+            "mmd_squared: expected conditions=(a, b) and a positive condition_bandwidth, or "
+            f"neither, got condition_bandwidth={bandwidth} and "
+            f"{'no' if conditions is None else 'with'} conditions."
+        )
+    a, b = map(jnp.asarray, conditions)
+    if a.ndim != 2 or b.ndim != 2 or (len(a), len(b), a.shape[1]) != (n, m, b.shape[1]):
+        raise ValueError(
+            f"mmd_squared: expected conditions of shapes ({n}, k) and ({m}, k), got {a.shape} and "
+            f"{b.shape}."
+        )
+    return a, b
+
+
+class _Kernel(NamedTuple):
+    """A sum of kernels of points, times a Gaussian of their conditions if they have some."""
+
+    bandwidths: tuple[float, ...]
+    name: str
+    condition_bandwidth: float | None
+    skip_diagonal: bool = False
+
+    def __call__(self, d2: Array, *condition_d2: Array) -> tuple[Array, list[Array]]:
+        """The kernel, and its derivative by each squared distance."""
+        zero = jnp.zeros_like(d2)
+        both = [_KERNELS[self.name](d2, h) for h in self.bandwidths]
+        k, slope = sum((k for k, _ in both), start=zero), sum((s for _, s in both), start=zero)
+        if self.condition_bandwidth is None:
+            return k, [slope]
+        weight, weight_slope = _gaussian(condition_d2[0], self.condition_bandwidth)
+        return weight * k, [weight * slope, weight_slope * k]
+
+
+_Points = tuple[Array, ...]
+"""Points `(rows, dim)`, and their conditions `(rows, k)` if they have some."""
+
+
+@partial(jax.jit, static_argnums=(2, 3))
 def _mmd_squared(
-    x: Float[Array, "n dim"],
-    y: Float[Array, "m dim"],
-    bandwidths: tuple[float, ...],
-    kernel: str,
-    unbiased: bool,
+    first: _Points, second: _Points, kernel: _Kernel, unbiased: bool
 ) -> Float[Array, ""]:
-    if x.shape[1] > _LARGEST_UNROLLED_DIM:  # distances do not change, their rounding errors do
-        centre = jax.lax.stop_gradient(jnp.mean(y, axis=0, keepdims=True))
-        x, y = x - centre, y - centre
-    mean = partial(_mean_kernel, bandwidths=bandwidths, kernel=kernel)
-    return mean(x, x, unbiased) - 2.0 * mean(x, y, False) + mean(y, y, unbiased)
+    first, second = zip(*map(_centred, first, second), strict=True)
+    own = kernel._replace(skip_diagonal=unbiased)
+    return (
+        _mean_kernel(first, first, own)
+        - 2.0 * _mean_kernel(first, second, kernel)
+        + _mean_kernel(second, second, own)
+    )
 
 
-def _mean_kernel(
-    x: Float[Array, "n dim"],
-    y: Float[Array, "m dim"],
-    skip_diagonal: bool,
-    *,
-    bandwidths: tuple[float, ...],
-    kernel: str,
-) -> Float[Array, ""]:
+def _centred(u: Array, v: Array) -> tuple[Array, Array]:
+    """Wide points around their mean: distances do not change, their rounding errors do."""
+    if u.shape[1] <= _LARGEST_UNROLLED_DIM:
+        return u, v
+    centre = jax.lax.stop_gradient(jnp.mean(v, axis=0, keepdims=True))
+    return u - centre, v - centre
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _mean_kernel(first: _Points, second: _Points, kernel: _Kernel) -> Float[Array, ""]:
     """Averages k(x_i, y_j) over all i and j, or over i != j."""
-    columns = jnp.arange(y.shape[0])
-
-    @jax.checkpoint
-    def row_mean(row: tuple[Array, Array]) -> Array:
-        index, point = row
-        d2 = _squared_distances(point, y)
-        k = sum(_KERNELS[kernel](d2, h) for h in bandwidths)
-        if skip_diagonal:
-            return jnp.sum(jnp.where(columns == index, 0.0, k)) / (len(columns) - 1)
-        return jnp.mean(k)
-
-    rows = max(1, _PAIRS_PER_BLOCK // y.shape[0])
-    return jnp.mean(jax.lax.map(row_mean, (jnp.arange(x.shape[0]), x), batch_size=rows))
+    return _mean_and_gradients(first, second, kernel)[0]
 
 
-def _squared_distances(
-    point: Float[Array, " dim"], points: Float[Array, "m dim"]
-) -> Float[Array, " m"]:
-    dim = points.shape[1]
+def _mean_kernel_jvp(kernel: _Kernel, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """The rule of the gradient: it comes with the mean, in one pass, so that no pair is stored."""
+    wanted = tuple(tuple(not isinstance(t, SymbolicZero) for t in side) for side in tangents)
+    first, second = primals
+    mean, gradients = _mean_and_gradients(first, second, kernel, wanted)
+    flat = [
+        (g, t)
+        for gs, ts in zip(gradients, tangents, strict=True)
+        for g, t in zip(gs, ts, strict=True)
+    ]
+    return mean, sum((jnp.vdot(g, t) for g, t in flat if g is not None), start=jnp.zeros_like(mean))
+
+
+_mean_kernel.defjvp(_mean_kernel_jvp, symbolic_zeros=True)
+
+
+def _mean_and_gradients(
+    first: _Points,
+    second: _Points,
+    kernel: _Kernel,
+    wanted: tuple[tuple[bool, ...], ...] = ((False, False), (False, False)),
+) -> tuple[Array, tuple[list[Any], list[Any]]]:
+    """The mean kernel and its gradients by those points and conditions that are wanted, or None.
+
+    A block of rows of the first meets all of the second at a time.
+    """
+    n, m = len(first[0]), len(second[0])
+    rows = max(1, min(n, _PAIRS_PER_BLOCK // m))
+    blocks = -(-n // rows)
+    columns = m - 1 if kernel.skip_diagonal else m
+
+    def in_blocks(leaf: Array) -> Array:
+        padding = ((0, blocks * rows - n), *((0, 0),) * (leaf.ndim - 1))
+        return jnp.pad(leaf, padding).reshape(blocks, rows, *leaf.shape[1:])
+
+    def visit(sums: list[Any], part: tuple[Array, _Points]) -> tuple[list[Any], Any]:
+        index, block = part
+        d2 = [_squared_distances(u, v) for u, v in zip(block, second, strict=True)]
+        k, slopes = kernel(*d2)
+        counted = index[:, None] < n
+        if kernel.skip_diagonal:
+            counted = counted & (index[:, None] != jnp.arange(m)[None])
+        by_row: list[Any] = [None] * len(block)
+        by_column = list(sums)
+        for i, (slope, u, v) in enumerate(zip(slopes, block, second, strict=True)):
+            slope = jnp.where(counted, slope, 0.0)
+            centre = jnp.mean(v, axis=0, keepdims=True)
+            u, v = u - centre, v - centre  # so that less cancels in the differences below
+            if wanted[0][i]:
+                by_row[i] = u * jnp.sum(slope, 1)[:, None] - _product(slope, v)
+            if wanted[1][i]:
+                by_column[i] += v * jnp.sum(slope, 0)[:, None] - _product(slope.T, u)
+        return by_column, (jnp.sum(jnp.where(counted, k, 0.0), 1), by_row)
+
+    start = [
+        jnp.zeros_like(v) if want else None for v, want in zip(second, wanted[1], strict=False)
+    ]
+    parts = jnp.arange(blocks * rows).reshape(blocks, rows), tuple(map(in_blocks, first))
+    by_column, (sums, by_row) = jax.lax.scan(visit, varying_like(start, (first, second)), parts)
+    mean = jnp.mean(sums.reshape(-1)[:n] / columns)
+
+    def scaled(total: Array) -> Array:
+        return total.reshape(-1, total.shape[-1]) * (2.0 / (n * columns))
+
+    return mean, (jax.tree.map(lambda g: scaled(g)[:n], by_row), jax.tree.map(scaled, by_column))
+
+
+def _product(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
+def _squared_distances(u: Float[Array, "n dim"], v: Float[Array, "m dim"]) -> Float[Array, "n m"]:
+    dim = u.shape[1]
     if dim <= _LARGEST_UNROLLED_DIM:
-        zero = jnp.zeros(points.shape[0], points.dtype)
-        return sum(((point[i] - points[:, i]) ** 2 for i in range(dim)), start=zero)
-    products = jnp.matmul(points, point, precision=jax.lax.Precision.HIGHEST)
-    return jnp.maximum(jnp.sum(point**2) + jnp.sum(points**2, axis=1) - 2.0 * products, 0.0)
+        zero = jnp.zeros((len(u), len(v)), u.dtype)
+        return sum(((u[:, i, None] - v[None, :, i]) ** 2 for i in range(dim)), start=zero)
+    squares = jnp.sum(u**2, 1)[:, None] + jnp.sum(v**2, 1)[None]
+    return jnp.maximum(squares - 2.0 * _product(u, v.T), 0.0)

@@ -3,6 +3,8 @@
 from jinn.inference.abc import abc_quantile as abc_quantile
 from jinn.inference.abc import abc_rejection as abc_rejection
 from jinn.inference.fit_posterior import fit_posterior as fit_posterior
+from jinn.inference.latent import LatentCheck as LatentCheck
+from jinn.inference.latent import check_latent as check_latent
 from jinn.inference.metrics import c2st as c2st
 from jinn.inference.metrics import calibration_curve as calibration_curve
 from jinn.inference.metrics import calibration_error as calibration_error

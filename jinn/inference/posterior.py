@@ -16,11 +16,11 @@ from jinn.bijectors.base import Bijector, Buffer, constant
 from jinn.bijectors.chain import Chain
 from jinn.bijectors.elementwise import Affine, Unconstrain
 from jinn.bijectors.shapes import Shape, as_event, batched, freeze_shape
+from jinn.flows.archive import named_arrays, read_archive, with_arrays, write_archive
 from jinn.flows.ensemble import Ensemble
 from jinn.flows.failures import warn_of_failures
 from jinn.flows.flow import Flow
 from jinn.flows.specification import build_specified, have_one_form
-from jinn.inference.archive import named_arrays, read_archive, with_arrays, write_archive
 
 _KIND = "jinn.Posterior, version 1"
 _HISTORY = "history/"
@@ -294,14 +294,14 @@ def wrapped(flow: Flow, support: tuple[Any, Any] | None, mean: Any, scale: Any) 
 
 def _blank(description: dict[str, Any], flow: Flow | None, training: TrainingRecord) -> Posterior:
     """A posterior as it is described, with other numbers; the flow is built if none is given."""
-    flow = build_specified(description["specification"]) if flow is None else flow
+    built: Flow = build_specified(description["specification"]) if flow is None else flow
     shape, wrapping = description["condition_shape"], description["wrapping"]
     parts = {k: tuple(v) for k, v in shape.items()} if isinstance(shape, dict) else tuple(shape)
     zeros = jax.tree.map(jnp.zeros, parts, is_leaf=lambda node: isinstance(node, tuple))
     if wrapping != "none":
-        flow = wrapped(flow, (0.0, 1.0) if wrapping == "bounded" else None, 0.0, 1.0)
+        built = wrapped(built, (0.0, 1.0) if wrapping == "bounded" else None, 0.0, 1.0)
     size = description.get("ensemble")
-    full = Ensemble([flow] * size) if size else flow
+    full = Ensemble([built] * size) if size else built
     return Posterior(full, zeros, zeros, training=training, wrapping=wrapping)
 
 

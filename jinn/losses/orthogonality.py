@@ -1,6 +1,5 @@
 """A price on layers with tied weights that are not orthogonal."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +9,7 @@ from jaxtyping import Array
 
 from jinn.bijectors.inv_auto import InvAutoConv, InvAutoDense
 from jinn.losses.likelihood import negative_log_likelihood
-
-Loss = Callable[..., tuple[Array, dict[str, Array]]]
+from jinn.losses.schedule import Loss, at_step
 
 
 def with_orthogonality(loss: Loss = negative_log_likelihood, *, weight: float = 1.0) -> Loss:
@@ -47,7 +45,7 @@ class _WithOrthogonality:
     weight: float
 
     def __call__(
-        self, flow: Any, batch: Any, key: jax.Array | None = None
+        self, flow: Any, batch: Any, key: jax.Array | None = None, *, step: Any = None
     ) -> tuple[Array, dict[str, Array]]:
         tied = InvAutoDense | InvAutoConv
         nodes = jax.tree.leaves(flow, is_leaf=lambda node: isinstance(node, tied))
@@ -58,5 +56,5 @@ class _WithOrthogonality:
                 f"none in {type(flow).__name__}"
             )
         penalty = jnp.sum(jnp.stack(penalties))
-        value, metrics = self.loss(flow, batch, key)
+        value, metrics = at_step(self.loss, step)(flow, batch, key)
         return value + self.weight * penalty, metrics | {"orthogonality": penalty}

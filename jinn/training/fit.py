@@ -100,7 +100,9 @@ def fit(
             on the host, one for each step, such as ``iter(loader)``. Where that ends before
             ``steps``, so does the training, with a warning.
         loss: ``loss(flow, batch, key) -> (scalar, metrics)``, a mean over the rows of the batch;
-            metrics is a dict of scalars for the history.
+            metrics is a dict of scalars for the history. One that changes in the course of training
+            has a further ``step=None``: it is given the number of the step, from 0, and in
+            validation None, for the loss that holds in the end.
         optimizer: Any optax transformation, in place of Adam (AdamW with a decay of 1e-4 for
             arrays) with clipping, warm-up and cosine decay. It is given the list of the arrays
             that `jinn.trainable` allows to be trained, so it needs no mask.
@@ -258,7 +260,7 @@ def _initialized(flow: Any, batch: Any) -> Any:
         raise ValueError(
             f"fit: {type(flow).__name__} has layers to initialise from data, which takes a flow "
             "and a batch x or (x, condition); for other data call "
-            "flow = jinn.initialize(flow, x, condition) first"
+            f"flow = jinn.initialize(flow, x, condition) first. It said: {error}"
         ) from error
 
 

@@ -10,11 +10,12 @@ import optax
 from jaxtyping import Array
 
 from jinn.bijectors.module import refresh
+from jinn.losses.schedule import at_step
 from jinn.training.data import CompiledSource
 from jinn.training.memo import remembered
 from jinn.training.weights import Structure, Weights, copy
 
-Loss = Callable[[Any, Any, jax.Array], tuple[Any, dict[str, Any]]]
+Loss = Callable[..., tuple[Any, dict[str, Any]]]
 
 
 class State(NamedTuple):
@@ -102,7 +103,7 @@ def _zero_totals(
 ) -> dict[str, Array]:
     def first(weights: Weights, source: CompiledSource, key: jax.Array) -> Any:
         batch, _ = source.draw(source.start(), key, jnp.zeros((), jnp.int32))
-        return loss(structure.model(weights), batch, key)
+        return at_step(loss, jnp.zeros((), jnp.int32))(structure.model(weights), batch, key)
 
     result = jax.eval_shape(first, weights, source, key)
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
@@ -155,14 +156,16 @@ def make_run(
     """
     update = optax.with_extra_args_support(optimizer).update
 
-    def objective(trained: list[Any], fixed: list[Any], batch: Any, key: jax.Array) -> Any:
-        return loss(structure.model(Weights(trained, fixed)), batch, key)
+    def objective(
+        trained: list[Any], fixed: list[Any], batch: Any, key: jax.Array, step: Array
+    ) -> Any:
+        return at_step(loss, step)(structure.model(Weights(trained, fixed)), batch, key)
 
     def one_step(source: CompiledSource, key: jax.Array, state: State) -> State:
         data_key, loss_key = jax.random.split(key)
         batch, order = source.draw(state.order, data_key, state.step)
         (value, metrics), gradients = jax.value_and_grad(objective, has_aux=True)(
-            *state.weights, batch, jax.random.fold_in(loss_key, state.step)
+            *state.weights, batch, jax.random.fold_in(loss_key, state.step), state.step
         )
         updates, optimizer_state = update(
             gradients, state.optimizer, state.weights.trained, value=value

@@ -1,0 +1,181 @@
+"""The bidirectional INN: its lengths, both directions, densities, files, and its latents' check."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jinn
+from jinn.bijectors import ActNorm, Affine
+from jinn.bijectors.module import needs_initialization
+from jinn.flows import INN, inn
+from jinn.flows.inn_parts import inn_sizes
+from jinn.flows.specification import is_specified
+from jinn.inference import check_latent
+
+KEY = jax.random.key(0)
+SMALL = {"depth": 1, "hidden": (4,), "rngs": 0}
+
+
+def pairs(rows=200):
+    x = 3 + 2 * jax.random.normal(KEY, (rows, 3))
+    return x, jnp.stack([10 * x[:, 0] - 5, jnp.full(rows, 7.0)], 1)
+
+
+def moved(model):
+    """The model after some training, as it were."""
+    leaves, treedef = jax.tree.flatten(model.bijector)
+    keys = jax.random.split(KEY, len(leaves))
+    model.bijector = jax.tree.unflatten(
+        treedef,
+        [a + 0.2 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)],
+    )
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    """x of 3 elements, y of 2, one of which is constant, z of 1."""
+    return moved(jinn.initialize(inn(3, 2, y_noise=1e-3, **SMALL), *pairs()))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "options", "expected"),
+    [
+        (4, 2, {}, (4, 2, 2, 0, 0)),
+        (4, 1, {"z_dim": 5}, (4, 1, 5, 2, 0)),
+        (4, 2, {"padding": 3}, (4, 2, 2, 3, 3)),
+        (2, 2, {}, (2, 2, 2, 2, 0)),
+        (2, 5, {}, (2, 5, 2, 5, 0)),
+        (2, 5, {"padding": 4}, (2, 5, 1, 4, 0)),
+        (2, None, {"categories": 8}, (2, 8, 2, 8, 0)),
+        (2, None, {"categories": 8, "padding": 14}, (2, 8, 2, 14, 6)),
+    ],
+)
+def test_z_and_the_padding_are_sized(x, y, options, expected):
+    sizes = inn_sizes("inn", x, y, **options)
+    assert sizes == expected
+    assert sizes.total == sizes.x + sizes.x_padding == sizes.y + sizes.z + sizes.z_padding
+
+
+def test_shapes(model):
+    x, y = pairs()
+    assert model.predict(x.reshape(20, 10, 3)).shape == (20, 10, 2)
+    assert model.predict(x[0]).shape == (2,)
+    assert model.latent(x).shape == (200, 1)
+    assert model.sample(KEY, 5, y[0]).shape == (5, 3)
+    assert model.sample(KEY, (5, 4), y[:7]).shape == (5, 4, 7, 3)
+    assert model.log_prob(x[:, None], y[:7]).shape == (200, 7)
+    assert repr(model).startswith("INN([x 3, padding 0] <-> [y 2, z 1, padding 0], Stack, param")
+
+
+def test_data_standardise_x_and_y():
+    x, y = pairs()
+    fresh = inn(3, 2, **SMALL)
+    assert needs_initialization(fresh)
+    ready = jinn.initialize(fresh, x, y)
+    assert not needs_initialization(ready) and needs_initialization(fresh)
+    for values in (ready.standardize(x), ready.encode(y)[:, :1]):
+        np.testing.assert_allclose(values.mean(0), 0, atol=1e-5)
+        np.testing.assert_allclose(values.std(0), 1, atol=1e-5)
+    np.testing.assert_allclose(ready.encode(y)[:, 1], 0)  # it does not vary
+
+
+def test_little_padding_is_not_blown_up():
+    x = pairs()[0][:, :2]
+    model = jinn.initialize(INN(ActNorm((5,)), 2, 3), x, jnp.tile(x, 2)[:, :3])
+    np.testing.assert_allclose(model.bijector.log_scale[2:], 0, atol=0.2)
+
+
+def test_samples_are_what_the_forward_map_takes_for_y(model):
+    y = jnp.array([[20.0, 7.0], [40.0, 7.0]])
+    x = model.sample(KEY, (500,), y)
+    noise = (model.predict(x) - y[None]) / model.y_scale[...][None, None]
+    np.testing.assert_allclose(noise.std(axis=(0, 1)), 1e-3, rtol=0.15)
+    z = model.latent(x)
+    np.testing.assert_allclose([z.mean(), z.std()], [0, 1], atol=0.1)
+    np.testing.assert_array_equal(x, model.sample(KEY, 500, y))
+
+
+def test_the_density_counts_every_change_of_units(model):
+    """p(x | y) = N(f_y(x); y, s^2) N(f_z(x); 0, 1) |det df/dx|, all in the user's units."""
+    x, y = pairs(5)
+    y = model.predict(x) + 2e-3 * model.y_scale[...][None]
+
+    def outputs(x):
+        return jnp.concatenate([model.predict(x), model.latent(x)])
+
+    jacobians = jax.jit(jax.vmap(jax.jacrev(outputs)))(x)
+    scales = 1e-3 * model.y_scale[...][None]
+    normal = jax.scipy.stats.norm.logpdf
+    expected = normal(model.predict(x), y, scales).sum(1) + normal(model.latent(x)).sum(1)
+    expected = expected + jnp.linalg.slogdet(jacobians)[1]
+    np.testing.assert_allclose(model.log_prob(x, y), expected, rtol=1e-3, atol=1e-2)
+
+
+def test_padding_is_zero_in_predictions_and_dropped_from_samples():
+    padded = moved(inn(2, 3, padding=5, padding_noise=1e-3, y_noise=1e-3, **SMALL))
+    x = pairs(6)[0][:, :2]
+    zeros = jnp.zeros((6, 5))
+    out = padded.split_forward(x, zeros)
+    assert [leaf.shape for leaf in out[:3]] == [(6, 3), (6, 2), (6, 2)] and out.log_det is None
+    joined = padded.bijector.forward(jnp.concatenate([x, zeros], 1))
+    np.testing.assert_allclose(jnp.concatenate(out[:3], 1), joined, atol=1e-6)
+    np.testing.assert_allclose(padded.predict(x), joined[:, :3], atol=1e-6)
+    np.testing.assert_allclose(padded.latent(x), joined[:, 3:5], atol=1e-6)
+    back, padding = padded.split_inverse(*out[:3])
+    np.testing.assert_allclose(back, x, atol=1e-4)
+    np.testing.assert_allclose(padding, 0, atol=1e-4)
+    assert padded.sample(KEY, (4,), jnp.zeros((6, 3))).shape == (4, 6, 2)
+
+
+def test_labels():
+    model = inn(2, categories=3, **SMALL)
+    labels = jnp.array([0, 2, 1, 2])
+    np.testing.assert_array_equal(model.encode(labels), np.eye(3)[labels])
+    x = model.sample(KEY, (5,), labels)
+    assert x.shape == (5, 4, 2) and model.sample(KEY, (), 1).shape == (2,)
+    found = model.predict(x)
+    assert found.shape == (5, 4) and jnp.issubdtype(found.dtype, jnp.integer)
+    assert "y one of 3" in str(model)
+
+
+def test_transformations_take_it_as_a_pytree(model):
+    x, y = pairs(4)
+    np.testing.assert_allclose(jax.jit(INN.predict)(model, x), model.predict(x), rtol=1e-5)
+    by_row = jax.vmap(model.log_prob)(x, y)
+    np.testing.assert_allclose(by_row, model.log_prob(x, y), rtol=1e-4)
+
+
+def test_a_saved_one_comes_back(model, tmp_path):
+    assert is_specified(model)
+    model.save(tmp_path / "inn")
+    loaded = INN.load(tmp_path / "inn")
+    assert jax.tree.structure(loaded) == jax.tree.structure(model)
+    jax.tree.map(np.testing.assert_array_equal, loaded, model)
+    own = INN(Affine((3,), learned=True), 3, 1)
+    with pytest.warns(UserWarning, match="not built by jinn.flows.inn"):
+        own.save(tmp_path / "own")
+    again = INN.load(tmp_path / "own", model=own)
+    jax.tree.map(np.testing.assert_array_equal, again, own)
+
+
+def as_they_are(x_dim, y_dim):
+    """y is the first elements of x, z the others."""
+    return INN(Affine((x_dim,), learned=False), x_dim, y_dim)
+
+
+def test_the_check_of_latents_tells_good_from_bad():
+    good = jax.random.normal(KEY, (300, 3))
+    model = as_they_are(3, 1)
+    found = check_latent(model, good, good[:, :1], draws=50)
+    assert found.mmd < found.mmd_threshold and found.joint_mmd < found.joint_threshold
+    expected = np.abs(np.corrcoef(good.T)[0, 1:]).max()
+    np.testing.assert_allclose(found.correlation, expected, rtol=1e-4)
+    assert found == check_latent(model, good, good[:, :1], draws=50, key=0)
+    wide = check_latent(model, good * jnp.array([[1.0, 1.5, 1.0]]), good[:, :1], draws=50)
+    assert wide.mmd > wide.mmd_threshold
+    np.testing.assert_allclose(wide.correlation, expected, rtol=1e-4)
+    bent = good.at[:, 1].set(jnp.sqrt(0.5) * (good[:, 0] ** 2 - 1))  # dependent, not correlated
+    bent = check_latent(model, bent, good[:, :1], draws=50)
+    assert bent.joint_mmd > bent.joint_threshold
