@@ -132,7 +132,8 @@ def train(
     seconds = 0.0
     if settings.teacher is not None:
         teacher, network = train(key, problem, settings.teacher)
-        options, seconds = {"loss": distillation(teacher.flow)}, network["training_seconds"]
+        loss = distillation(teacher.flow, likelihood_weight=settings.likelihood_weight)
+        options, seconds = {"loss": loss}, network["training_seconds"]
     width = settings.dequantization * problem.is_integer
 
     def simulate_with_noise(key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
