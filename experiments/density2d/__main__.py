@@ -1,11 +1,10 @@
 """``python -m experiments.density2d``: five densities in the plane, learned by every flow."""
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from experiments.density2d.measure import PIXELS, VIEW, chunked, run
 from experiments.density2d.plots import draw
 from experiments.density2d.problems import PROBLEMS
 from experiments.density2d.settings import FLOWS, Settings, smoke
-from experiments.record import environment
+from experiments.runs import keep_runs, panel_file
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,44 +37,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.smoke:
         options.problem = options.problem[-1:]
     stem = f"seed{options.seed}" + ("-smoke" if options.smoke else "")
-    path, pictures = options.out / f"{stem}.json", options.out / f"{stem}-panels"
-    pictures.mkdir(parents=True, exist_ok=True)
-    record = json.loads(path.read_text()) if path.exists() else {"runs": {}}
-    runs = record["runs"]
-    pairs = [(problem, flow) for problem in options.problem for flow in options.flow]
-    failed, interrupted = [], False
-    for number, (problem, flow) in enumerate(pairs, start=1):
-        name = f"{problem}/{flow}"
-        settings = chosen(flow, options.steps, smoke_run=options.smoke)
-        if name in runs and runs[name]["settings"] == json.loads(json.dumps(asdict(settings))):
-            continue
-        console.print(f"{number} of {len(pairs)}: {problem}, {flow}, {settings.steps} steps")
-        try:
-            outcome = run(PROBLEMS[problem], settings, options.seed, console)
-        except KeyboardInterrupt:
-            outcome = None
-        except Exception as error:
-            console.print(f"{name} failed: {type(error).__name__}: {error}")
-            failed.append(name)
-            continue
-        if outcome is None:
-            console.print("Interrupted; the same command goes on from here.")
-            interrupted = True
-            break
-        measured, panel = outcome
-        runs[name] = measured | {"command": command, "environment": environment()}
-        np.savez_compressed(pictures / f"{problem}-{flow}.npz", **panel)  # type: ignore[arg-type]
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(record, indent=1) + "\n")
-        part.replace(path)
+    path = options.out / f"{stem}.json"
+    wanted = {
+        f"{problem}/{flow}": chosen(flow, options.steps, smoke_run=options.smoke)
+        for problem in options.problem
+        for flow in options.flow
+    }
+
+    def make(name: str, settings: Settings) -> Any:
+        return run(PROBLEMS[name.split("/")[0]], settings, options.seed, console)
+
+    runs, unfinished = keep_runs(path, wanted, make, command=command, console=console)
     ordered = [(problem, flow) for problem in PROBLEMS for flow in FLOWS]
     shown = [(*pair, runs["/".join(pair)]) for pair in ordered if "/".join(pair) in runs]
     if shown:
         console.print(make_table(shown))
-        draw_panels(options.out / f"{stem}.png", shown, pictures, options.seed)
-        console.print(f"Wrote {path} and {options.out / f'{stem}.png'}")
-    if failed or interrupted:
-        raise SystemExit(f"failed: {', '.join(failed)}" if failed else "interrupted")
+        draw_panels(path, shown, options.seed)
+        console.print(f"Wrote {path} and {path.with_suffix('.png')}")
+    if unfinished:
+        raise SystemExit(unfinished)
 
 
 def chosen(flow: str, steps: int | None, *, smoke_run: bool) -> Settings:
@@ -108,8 +88,8 @@ def make_table(rows: list[tuple[str, str, dict[str, Any]]]) -> Table:
     return table
 
 
-def draw_panels(path: Path, rows: list[tuple[str, str, Any]], folder: Path, seed: int) -> None:
-    """Draws the exact densities and what is there of the flows' panels."""
+def draw_panels(path: Path, rows: list[tuple[str, str, Any]], seed: int) -> None:
+    """Draws the exact densities and what is there of the flows' panels, beside the JSON file."""
     problems = [name for name in PROBLEMS if any(problem == name for problem, *_ in rows)]
     flows = [name for name in FLOWS if any(flow == name for _, flow, _ in rows)]
     middles = VIEW * ((2 * np.arange(PIXELS) + 1) / PIXELS - 1)
@@ -123,10 +103,10 @@ def draw_panels(path: Path, rows: list[tuple[str, str, Any]], folder: Path, seed
             "density": density.reshape(PIXELS, PIXELS),
         }
         for flow in flows:
-            file = folder / f"{problem}-{flow}.npz"
+            file = panel_file(path, f"{problem}/{flow}")
             if file.exists():
                 panels[problem, flow] = np.load(file)
-    draw(path, problems, ["exact", *flows], panels)
+    draw(path.with_suffix(".png"), problems, ["exact", *flows], panels)
 
 
 if __name__ == "__main__":
