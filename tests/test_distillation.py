@@ -81,7 +81,7 @@ def test_the_likelihood_of_the_data_is_added():
     expected = -taught.log_prob(*data).mean()
     np.testing.assert_allclose(metrics["negative_log_likelihood"], expected, rtol=1e-6)
     np.testing.assert_allclose(loss, without + 0.5 * expected, rtol=1e-6)
-    with pytest.raises(ValueError, match="likelihood_weight of at least 0, got -1.0"):
+    with pytest.raises(ValueError, match=r"likelihood_weight of at least 0, got -1\.0"):
         distillation(gaussian(), likelihood_weight=-1.0)
 
 
