@@ -142,7 +142,7 @@ _FIELD: dict[str, Any] = {"modulation": "concat", "activation": "silu", "residua
 METHODS = {
     "inn": Method(
         label="INN (maximum likelihood)",
-        build=_INN,
+        build=_inn(architecture="neural_spline_flow", depth=6),
         loss=inn_loss(method="likelihood"),
         steps=6000,
         published="INN",
