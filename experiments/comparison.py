@@ -1,6 +1,7 @@
 """Trains a conditional flow on an inverse problem; measures its posterior against exact samples."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,35 +58,22 @@ def run(problem: InverseProblem, settings: Settings, console: Console) -> Outcom
     posterior, network = train(next(keys), problem, settings)
 
     with console.status("Sampling the ground truth"):
-        _, y = problem.simulate(next(keys), settings.observations)
-        y = jnp.concatenate([y, jnp.array([problem.example_y])])
-        truths = [
-            problem.sample_reference(
-                next(keys), y, tolerance=settings.tolerance, n_samples=settings.samples
-            )
-            for _ in range(2)
-        ]
+        y, complete, posteriors = ground_truth(
+            [next(keys) for _ in range(4)],
+            problem,
+            observations=settings.observations,
+            samples=settings.samples,
+            tolerance=settings.tolerance,
+        )
     with console.status("Comparing the posteriors"):
-        prior, _ = problem.simulate(next(keys), settings.samples)
         posteriors = {
             "network": posterior.sample(next(keys), (settings.samples,), y),
-            "ABC": jnp.moveaxis(truths[0].samples, 1, 0),
-            "ABC again": jnp.moveaxis(truths[1].samples, 1, 0),
-            "prior": jnp.broadcast_to(prior[:, None], (len(prior), len(y), problem.dim_x)),
+            **posteriors,
         }
-        complete = np.array(truths[0].complete & truths[1].complete)
-        complete[-1] = False  # the example is no unseen observation
-        if not complete.any():
-            raise RuntimeError(
-                f"{problem.name}: no observation has its samples of the ground truth."
-            )
         compared = {name: samples[:, complete] for name, samples in posteriors.items()}
         truth = compared["ABC"]
         errors = {
-            name: {
-                **mismatch(samples, truth),
-                "Err_resim": np.asarray(resimulation_error(problem.forward, samples, y[complete])),
-            }
+            name: measure(problem, samples, truth, y[complete])
             for name, samples in compared.items()
             if name != "ABC"
         }
@@ -132,7 +120,8 @@ def train(
     seconds = 0.0
     if settings.teacher is not None:
         teacher, network = train(key, problem, settings.teacher)
-        options, seconds = {"loss": distillation(teacher.flow)}, network["training_seconds"]
+        loss = distillation(teacher.flow, likelihood_weight=settings.likelihood_weight)
+        options, seconds = {"loss": loss}, network["training_seconds"]
     width = settings.dequantization * problem.is_integer
 
     def simulate_with_noise(key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
@@ -162,6 +151,61 @@ def train(
     )
     seconds += time.perf_counter() - start
     return posterior, {"parameters": parameters, "training_seconds": seconds}
+
+
+def ground_truth(
+    keys: Sequence[jax.Array] | jax.Array,
+    problem: InverseProblem,
+    *,
+    observations: int,
+    samples: int,
+    tolerance: float,
+) -> tuple[jax.Array, np.ndarray, dict[str, jax.Array]]:
+    """Draws observations, their exact posteriors twice, and the prior.
+
+    Args:
+        keys: Keys for the observations, both draws of the posteriors, and the prior.
+        problem: The inverse problem.
+        observations: Number of unseen observations; the problem's example comes after them.
+        samples: Samples for each.
+        tolerance: Standard deviation of the posteriors' tolerance on y.
+
+    Returns:
+        The observations (observations + 1, dim_y), which of the unseen ones have all their samples
+        (observations + 1,), and the samples "ABC", "ABC again" and "prior", each
+        (samples, observations + 1, dim_x).
+
+    Raises:
+        RuntimeError: If no observation has all its samples.
+    """
+    _, y = problem.simulate(keys[0], observations)
+    y = jnp.concatenate([y, jnp.array([problem.example_y])])
+    truths = [
+        problem.sample_reference(key, y, tolerance=tolerance, n_samples=samples)
+        for key in keys[1:3]
+    ]
+    complete = np.array(truths[0].complete & truths[1].complete)
+    complete[-1] = False  # the example is no unseen observation
+    if not complete.any():
+        raise RuntimeError(f"{problem.name}: no observation has its samples of the ground truth.")
+    prior, _ = problem.simulate(keys[3], samples)
+    return (
+        y,
+        complete,
+        {
+            "ABC": jnp.moveaxis(truths[0].samples, 1, 0),
+            "ABC again": jnp.moveaxis(truths[1].samples, 1, 0),
+            "prior": jnp.broadcast_to(prior[:, None], (len(prior), len(y), problem.dim_x)),
+        },
+    )
+
+
+def measure(
+    problem: InverseProblem, samples: jax.Array, truth: jax.Array, y: jax.Array
+) -> dict[str, np.ndarray]:
+    """Gives the errors for each observation; samples and truth are (n, n_obs, dim_x)."""
+    resimulated = np.asarray(resimulation_error(problem.forward, samples, y))
+    return {**mismatch(samples, truth), "Err_resim": resimulated}
 
 
 def mismatch(samples: jax.Array, truth: jax.Array) -> dict[str, np.ndarray]:

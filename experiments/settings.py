@@ -20,6 +20,7 @@ class Settings:
             Without any, the posterior lies on a surface and the likelihood has no upper bound.
         teacher: Settings of a flow that is trained first, and from which this one then learns by
             density distillation; None to learn from the data.
+        likelihood_weight: Weight of the data's likelihood in the distillation.
         dequantization: Half-width of the uniform noise on whole-numbered parameters in training.
         tolerance: Standard deviation of the ground truth's Gaussian tolerance on y, in its units.
         observations: Unseen observations that are compared with the ground truth.
@@ -39,6 +40,7 @@ class Settings:
     ema_decay: float | None = None
     y_noise: float
     teacher: "Settings | None" = None
+    likelihood_weight: float = 0.0
     dequantization: float = 0.0
     tolerance: float
     observations: int = 100

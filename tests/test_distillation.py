@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jinn
 from jinn.bijectors import Chain, ConditionalAffine, TriangularAffine
@@ -71,6 +72,17 @@ def test_the_loss_is_the_divergence_of_normals():
     found = loss(normal, jnp.zeros((20_000, 3)), KEY)
     np.testing.assert_allclose(found, 3 * (2 - 0.5 - math.log(2)), rtol=0.03)
     assert loss(normal, jnp.zeros((8, 3)), None) == loss(normal, jnp.ones((8, 3)), None)
+
+
+def test_the_likelihood_of_the_data_is_added():
+    data, taught = batch(KEY, 64), student()
+    loss, metrics = distillation(gaussian(), likelihood_weight=0.5)(taught, data, KEY)
+    without, _ = distillation(gaussian())(taught, data, KEY)
+    expected = -taught.log_prob(*data).mean()
+    np.testing.assert_allclose(metrics["negative_log_likelihood"], expected, rtol=1e-6)
+    np.testing.assert_allclose(loss, without + 0.5 * expected, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"likelihood_weight of at least 0, got -1\.0"):
+        distillation(gaussian(), likelihood_weight=-1.0)
 
 
 def test_the_teacher_gets_no_gradient_and_the_student_does():

@@ -84,7 +84,7 @@ def test_every_part_is_what_numpy_makes_of_it(padded, known_noise, y_bandwidth):
     assert metrics.keys() == expected.keys()
     for name, part in expected.items():
         np.testing.assert_allclose(metrics[name], part, rtol=1e-3, atol=1e-4, err_msg=name)
-    total = np.dot([1, 100, 1, 100, 1], list(expected.values()))
+    total = np.dot([100, 100, 1, 100, 1], list(expected.values()))
     np.testing.assert_allclose(value, total, rtol=1e-3, atol=1e-2)
 
 

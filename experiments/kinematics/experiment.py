@@ -110,8 +110,10 @@ PRESETS = {
     "iaf": replace(
         _MAF,
         flow="iaf",
-        learning_rate=1e-3,
+        steps=4_000,
+        learning_rate=2e-3,
         ema_decay=0.999,
         teacher=_MAF,
+        likelihood_weight=1.0,
     ),
 }

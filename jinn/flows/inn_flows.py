@@ -6,6 +6,7 @@ from typing import Any, Literal
 import jax
 from flax import nnx
 
+from jinn.flows.autoregressive_flows import iaf, maf
 from jinn.flows.coupling_flows import gin, neural_spline_flow, nice, real_nvp
 from jinn.flows.flow import Flow
 from jinn.flows.inn_model import INN
@@ -13,10 +14,12 @@ from jinn.flows.inn_parts import inn_sizes
 from jinn.flows.residual_flows import residual_flow
 from jinn.flows.specification import specified
 
-Architecture = Literal["real_nvp", "neural_spline_flow", "nice", "gin", "residual_flow"]
+Architecture = Literal[
+    "real_nvp", "neural_spline_flow", "nice", "gin", "maf", "iaf", "residual_flow"
+]
 _BUILDERS: dict[str, Callable[..., Flow]] = {
     builder.__name__: builder
-    for builder in (real_nvp, neural_spline_flow, nice, gin, residual_flow)
+    for builder in (real_nvp, neural_spline_flow, nice, gin, maf, iaf, residual_flow)
 }
 
 

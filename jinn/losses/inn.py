@@ -20,7 +20,7 @@ from jinn.networks.options import is_positive
 
 Method = Literal["mmd", "likelihood"]
 PARTS = ("y", "z", "padding", "x", "reconstruction")
-DEFAULT_WEIGHTS = {"mmd": (1.0, 100.0, 1.0, 100.0, 1.0), "likelihood": (1.0, 1.0, 1.0, 0.0, 0.0)}
+DEFAULT_WEIGHTS = {"mmd": (100.0, 100.0, 1.0, 100.0, 1.0), "likelihood": (1.0, 1.0, 1.0, 0.0, 0.0)}
 """Weights of the parts, in that order."""
 FIRST_SHARE = 0.002
 """Share of its weight that L_x begins with where it is warmed up."""
@@ -61,7 +61,7 @@ def inn_loss(
 
     Args:
         method: "mmd" or "likelihood".
-        y_weight: Weight of loss_y; 1 by default.
+        y_weight: Weight of loss_y; by default 100, or 1 by "likelihood".
         z_weight: Weight of loss_z; by default 100, or 1 by "likelihood".
         padding_weight: Weight of loss_padding; 1 by default.
         x_weight: Weight of loss_x; by default 100, or 0 by "likelihood".

@@ -1,0 +1,1 @@
+"""Invertible architectures and others on two inverse problems, all by one protocol."""
