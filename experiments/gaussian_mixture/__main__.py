@@ -71,9 +71,10 @@ def chosen(method: str, steps: int | None, *, smoke_run: bool) -> Settings:
 def make_table(runs: dict[str, dict[str, Any]]) -> Table:
     """Tabulates the measured figures, for 80 columns."""
     title = (
-        "Samples of p(x | label) against exact ones: MMD^2 and its floor in 1e-4, and the share\n"
-        "outside of the label's modes, means over labels by their probability; modes covered;\n"
-        "predicted labels; MMD^2 of z over its bootstrap threshold, largest correlation with y"
+        "Samples of p(x | label) against exact ones: MMD^2 and its floor, and the\n"
+        "share outside of the label's modes, means over labels by their\n"
+        "probability; modes covered; labels predicted; MMD^2 of z over its\n"
+        "bootstrap threshold, its largest correlation with the label"
     )
     table = Table(title=title, title_justify="left", box=SIMPLE, padding=0)
     for column in ("labels", "method", "seed"):
@@ -107,8 +108,8 @@ def _row(labeling: str, method: str, measured: dict[str, Any]) -> list[str]:
         labeling,
         method,
         str(measured["seed"]),
-        f"{measured['mmd'] * 1e4:.1f}",
-        f"{measured['exact']['mmd'] * 1e4:.1f}",
+        f"{measured['mmd']:.4f}",
+        f"{measured['exact']['mmd']:.4f}",
         f"{measured['outside']:.1%}",
         f"{measured['covered']:.0%}",
         f"{measured['accuracy']:.1%}" if latent else "",
