@@ -45,12 +45,12 @@ def draw(
         squeeze=False,
         layout="constrained",
     )
+    for axis, column in zip(axes[0], columns, strict=True):
+        axis.set_title(TITLES[column], fontsize=9)
     for row, labeling in zip(axes, labelings, strict=True):
         row[0].set_ylabel(f"labels: {labeling}", fontsize=9)
         for axis, column in zip(row, columns, strict=True):
             axis.set(xlim=(-VIEW, VIEW), ylim=(-VIEW, VIEW), xticks=[], yticks=[], aspect="equal")
-            if row is axes[0]:
-                axis.set_title(TITLES[column], fontsize=9)
             for mode in MODES:
                 axis.add_patch(Circle(mode, 2 * DEVIATION, fill=False, color="0.75", linewidth=0.8))
             panel = panels.get((labeling, column))
