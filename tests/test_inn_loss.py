@@ -113,7 +113,7 @@ def test_the_likelihood_is_the_density_at_noisy_y(known_noise):
     np.testing.assert_allclose(value, -np.mean(density) - constants, rtol=1e-3)
 
 
-def test_labels_are_learned_by_their_cross_entropy(known_noise):
+def test_labels_are_learned_by_their_cross_entropy_and_one_hot_vectors(known_noise):
     model = moved(inn(2, categories=3, **SMALL))
     labels = np.arange(ROWS) % 3
     _, metrics = evaluate(inn_loss(x_weight=0.0, z_bandwidths=LENGTHS), model, (X, labels))
@@ -122,6 +122,7 @@ def test_labels_are_learned_by_their_cross_entropy(known_noise):
     odds = np.exp(10 * y)
     probabilities = odds / odds.sum(1, keepdims=True)
     expected = -np.log(probabilities[np.arange(ROWS), labels]).mean()
+    expected += mean_square(y - np.eye(3)[labels])
     np.testing.assert_allclose(metrics["loss_y"], expected, rtol=1e-4)
     wanted = np.concatenate([waves(ROWS, 2), np.eye(3)[labels]], 1)
     expected = mmd(np.concatenate([z, probabilities], 1), wanted)

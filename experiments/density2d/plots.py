@@ -43,7 +43,9 @@ def draw(
                 axis.set(xlim=(-VIEW, VIEW), ylim=(-VIEW, VIEW), xticks=[], yticks=[])
                 axis.set_aspect("equal")
             if i == 0:
-                above.set_title(column.replace("neural_spline", "spline").replace("_", " "), fontsize=9)
+                above.set_title(
+                    column.replace("neural_spline", "spline").replace("_", " "), fontsize=9
+                )
             if j == 0:
                 above.set_ylabel(problem.replace("_", " "), fontsize=9)
             panel = panels.get((problem, column))

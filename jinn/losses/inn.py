@@ -45,7 +45,8 @@ def inn_loss(
     The map is ``f: [x, p] -> [f_y, f_z, f_p]`` with x and y standardised and p the padding. By
     "mmd" the parts are, e being standard normal and ``s_y, s_p`` the INN's noises:
 
-    - "loss_y": ``E |f_y - y|^2``, or the cross-entropy, ``-log softmax(10 f_y)`` at the label;
+    - "loss_y": ``E |f_y - y|^2``, for labels plus the cross-entropy, ``-log softmax(10 f_y)`` at
+      the label, which alone would leave f_y far from the one-hot vectors that `sample` starts from;
     - "loss_z": ``MMD^2([f_z, f_y], [e, y])``, through whose f_y no gradient goes; f_y are
       probabilities where y is a label;
     - "loss_padding": ``E |f_p|^2``, and ``E |p|^2`` of generated x;
@@ -206,10 +207,10 @@ class _INNLoss:
         self, model: INN, out: InnOutput, code: Array, key: jax.Array
     ) -> dict[str, Array]:
         parts, y = {}, out.y
-        if self.y and model.categories is None:
+        if self.y:
             parts["y"] = _mean_square(y - code)
-        elif self.y:
-            parts["y"] = -jnp.mean(jnp.sum(jax.nn.log_softmax(SHARPNESS * y) * code, -1))
+        if self.y and model.categories is not None:
+            parts["y"] -= jnp.mean(jnp.sum(jax.nn.log_softmax(SHARPNESS * y) * code, -1))
         if self.z:
             seen = y if model.categories is None else jax.nn.softmax(SHARPNESS * y)
             found = jnp.concatenate([out.z, jax.lax.stop_gradient(seen)], -1)
