@@ -21,7 +21,6 @@ from jinn.inference.metrics import calibration_curve
 
 TRUTH_SEED = 2021
 """Observations and ground truth are the same for every method and every seed."""
-LATENT_ROWS = 2000
 
 
 def _task(problem: Any, presets: Mapping[str, Settings]) -> Task:
@@ -50,6 +49,7 @@ class Protocol:
         samples: Posterior samples for each of them.
         calibration_observations: Observations for the calibration error.
         calibration_samples: Posterior samples for each of those.
+        latent_rows: New pairs on which latents and forward process of an INN are checked.
     """
 
     parameters: int = 100_000
@@ -61,6 +61,7 @@ class Protocol:
     samples: int = 1000
     calibration_observations: int = 1000
     calibration_samples: int = 1000
+    latent_rows: int = 1000
 
 
 PRESETS = {
@@ -115,8 +116,9 @@ SMOKE = Protocol(
     batch_size=64,
     observations=3,
     samples=50,
-    calibration_observations=20,
-    calibration_samples=20,
+    calibration_observations=4,
+    calibration_samples=50,
+    latent_rows=50,
 )
 
 
@@ -218,7 +220,7 @@ def run(
     }
     inn = model if isinstance(model, INN) else None
     if inn is not None:
-        record |= {"latent": latent_figures(inn, *problem.simulate(keys[5], LATENT_ROWS))}
+        record |= {"latent": latent_figures(inn, *problem.simulate(keys[5], protocol.latent_rows))}
     return record, np.asarray(samples[:, -1], np.float32)
 
 
