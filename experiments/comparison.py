@@ -12,6 +12,7 @@ from rich.console import Console
 
 import jinn
 from experiments.inverse_problem import InverseProblem
+from experiments.record import parameter_count
 from experiments.settings import Settings
 from jinn import flows
 from jinn.inference.metrics import calibration_curve, posterior_mismatch, resimulation_error
@@ -134,8 +135,7 @@ def train(
     flow_key, fit_key = jax.random.split(key)
     build = getattr(flows, settings.flow)
     flow = build(problem.dim_x, condition_dim=problem.dim_y, rngs=flow_key, **settings.flow_options)
-    leaves = zip(jax.tree.leaves(flow), jax.tree.leaves(jinn.trainable(flow)), strict=True)
-    parameters = sum(leaf.size for leaf, trained in leaves if trained)
+    parameters = parameter_count(flow)
     start = time.perf_counter()
     posterior = jinn.fit_posterior(
         fit_key,

@@ -1,4 +1,4 @@
-"""What every result keeps of the machine and the code that made it."""
+"""What every result keeps of the machine, of the code that made it and of the model."""
 
 import os
 import platform
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
+
+from jinn import trainable
 
 
 def environment() -> dict[str, Any]:
@@ -19,6 +21,19 @@ def environment() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "commit": _commit(),
     }
+
+
+def parameter_count(model: Any) -> int:
+    """Number of parameters of a model that are trained.
+
+    Args:
+        model: A flow or any pytree that holds some, or one of `jax.eval_shape`.
+
+    Returns:
+        The number.
+    """
+    leaves = zip(jax.tree.leaves(model), jax.tree.leaves(trainable(model)), strict=True)
+    return sum(leaf.size for leaf, trained in leaves if trained)
 
 
 def _version(package: str) -> str | None:

@@ -19,6 +19,7 @@ from experiments.compare_architectures.baselines import (
     decoder_loss,
 )
 from experiments.inverse_problem import InverseProblem
+from experiments.record import parameter_count
 from jinn import flows
 from jinn.bijectors import Chain, InvAutoActivation, InvAutoDense
 from jinn.losses import inn_loss, with_orthogonality
@@ -264,9 +265,7 @@ def width_for(method: Method, task: Task, data: Data, parameters: int) -> tuple[
 
     def count(width: int) -> int:
         build = partial(method.build, task, few, width)
-        model = jax.eval_shape(build, jax.random.key(0))
-        leaves = zip(jax.tree.leaves(model), jax.tree.leaves(jinn.trainable(model)), strict=True)
-        return sum(leaf.size for leaf, trained in leaves if trained)
+        return parameter_count(jax.eval_shape(build, jax.random.key(0)))
 
     low, high = 4, 8
     while count(high) < parameters:

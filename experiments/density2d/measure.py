@@ -13,6 +13,7 @@ import jinn
 from experiments.density2d.integral import integrate
 from experiments.density2d.problems import Problem
 from experiments.density2d.settings import Settings
+from experiments.record import parameter_count
 from jinn import flows
 from jinn.bijectors import Affine, Chain
 
@@ -44,8 +45,7 @@ def run(
     """
     flow_key, fit_key, held_out_key, sample_key = jax.random.split(jax.random.key(seed), 4)
     flow = build(problem, settings, flow_key)
-    leaves = zip(jax.tree.leaves(flow), jax.tree.leaves(jinn.trainable(flow)), strict=True)
-    parameters = sum(leaf.size for leaf, trained in leaves if trained)
+    parameters = parameter_count(flow)
     likelihood = jinn.losses.negative_log_likelihood
     started = time.perf_counter()
     result = jinn.fit(

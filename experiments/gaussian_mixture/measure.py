@@ -23,6 +23,7 @@ from experiments.gaussian_mixture.problem import (
     simulate,
 )
 from experiments.gaussian_mixture.settings import Settings
+from experiments.record import parameter_count
 from jinn import flows
 from jinn.inference import check_latent, posterior_mismatch
 from jinn.losses import inn_loss, negative_log_likelihood
@@ -56,8 +57,7 @@ def run(
     bidirectional = settings.builder == "inn"
     sizes: dict[str, Any] = {"categories" if bidirectional else "condition_dim": CATEGORIES}
     model = getattr(flows, settings.builder)(2, **sizes, rngs=keys[0], **settings.options)
-    leaves = zip(jax.tree.leaves(model), jax.tree.leaves(jinn.trainable(model)), strict=True)
-    parameters = sum(leaf.size for leaf, trained in leaves if trained)
+    parameters = parameter_count(model)
     started = time.perf_counter()
     result = jinn.fit(
         keys[1],
