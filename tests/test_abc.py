@@ -94,7 +94,8 @@ def test_under_jit_map_and_vmap():
     mapped = jax.jit(lambda y: jax.lax.map(run, y))(observations)
     batched = jax.vmap(run)(observations)
     for many in (mapped, batched):
-        np.testing.assert_array_equal(many.samples[1], one.samples)
+        # The same draws; programs that are compiled apart may round their last digit differently.
+        np.testing.assert_allclose(many.samples[1], one.samples, rtol=1e-6)
         np.testing.assert_array_equal(many.complete, [True, True, False])
         np.testing.assert_array_equal(many.n_accepted, [200, 200, 0])
     np.testing.assert_array_equal(mapped.simulations, [2**16, 2**16, 2**17])
@@ -188,7 +189,7 @@ def test_the_nearest_are_those_of_a_sort():
     x = np.asarray(gaussian_model(jax.random.fold_in(key, 0), n)[0])
     distances = np.linalg.norm(x - Y, axis=1)
     np.testing.assert_allclose(result.distances, np.sort(distances)[:k], rtol=1e-5)
-    np.testing.assert_allclose(result.samples, x[np.argsort(distances)[:k]])
+    np.testing.assert_allclose(result.samples, x[np.argsort(distances)[:k]], rtol=1e-6)
 
 
 def test_the_nearest_over_chunks():

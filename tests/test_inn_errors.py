@@ -35,7 +35,7 @@ LABELS = INN(Affine((5,), learned=True), 2, categories=3)
         ((4, 2), {"padding": -1}, ("padding to be a whole number of at least 0, got -1",)),
         ((4, 2), {"y_noise": 0.0}, ("y_noise to be positive, got 0.0",)),
         ((4, 2), {"padding_noise": -1}, ("padding_noise to be positive, got -1",)),
-        ((4, 2), {"architecture": "maf"}, ("one of ['real_nvp', 'neural_spline_flow'", "'maf'")),
+        ((4, 2), {"architecture": "glow"}, ("one of ['real_nvp', 'neural_spline_flow'", "'glow'")),
         ((4, 2), {"condition_dim": 1}, ("a bijector of vectors without a condition", "(1,)")),
     ],
 )  # fmt: skip
