@@ -53,7 +53,25 @@ class Scales(nnx.Module):
         return u * _aligned(self.x_scale, u) + _aligned(self.x_mean, u)
 
 
-class Autoencoder(nnx.Module):
+class Decoding(nnx.Module):
+    """A model with a decoder from y and normal z to x."""
+
+    scales: Scales
+    decoder: MLP
+    z_dim: int
+
+    def sample(self, key: jax.Array, shape: tuple[int, ...], y: Any) -> Array:
+        """Decode draws of z, `(*shape, *batch, x_dim)` for y `(*batch, y_dim)`; compiled."""
+        return _draw(self, key, tuple(shape), jnp.asarray(y))
+
+    def draw(self, key: jax.Array, shape: tuple[int, ...], y: Array) -> Array:
+        """What `sample` compiles."""
+        code = jnp.broadcast_to(self.scales.standardize_y(y), (*shape, *y.shape))
+        z = jax.random.normal(key, (*code.shape[:-1], self.z_dim), code.dtype)
+        return self.scales.restore(self.decoder(jnp.concatenate([code, z], -1)))
+
+
+class Autoencoder(Decoding):
     """The encoder `x -> [y, z]` and the decoder `[y, z] -> x`, two perceptrons.
 
     Args:
@@ -74,14 +92,6 @@ class Autoencoder(nnx.Module):
         options: Any = {"hidden": hidden, "zero_init_last": False}
         self.encoder = MLP(self.x_dim, self.y_dim + z_dim, rngs=keys[0], **options)
         self.decoder = MLP(self.y_dim + z_dim, self.x_dim, rngs=keys[1], **options)
-
-    def sample(self, key: jax.Array, shape: tuple[int, ...], y: Array) -> Array:
-        """Decode draws of z, `(*shape, *batch, x_dim)` for y `(*batch, y_dim)`."""
-        return _sample_decoder(self, key, shape, y)
-
-    def draw(self, key: jax.Array, shape: tuple[int, ...], y: Array) -> Array:
-        """What `sample` compiles."""
-        return _decode_draws(self.scales, self.decoder, self.z_dim, key, shape, y)
 
 
 def autoencoder_loss(
@@ -104,7 +114,7 @@ def autoencoder_loss(
     return total, parts
 
 
-class ConditionalVAE(nnx.Module):
+class ConditionalVAE(Decoding):
     """A variational autoencoder given y: q(z | x, y) is normal, the decoder maps (z, y) to x.
 
     Args:
@@ -125,14 +135,6 @@ class ConditionalVAE(nnx.Module):
         self.encoder = MLP(x_dim + y_dim, 2 * z_dim, rngs=keys[0], **options)
         self.decoder = MLP(y_dim + z_dim, x_dim, rngs=keys[1], **options)
 
-    def sample(self, key: jax.Array, shape: tuple[int, ...], y: Array) -> Array:
-        """Decode draws of z, `(*shape, *batch, x_dim)` for y `(*batch, y_dim)`."""
-        return _sample_decoder(self, key, shape, y)
-
-    def draw(self, key: jax.Array, shape: tuple[int, ...], y: Array) -> Array:
-        """What `sample` compiles."""
-        return _decode_draws(self.scales, self.decoder, self.z_dim, key, shape, y)
-
 
 def conditional_vae_loss(
     model: ConditionalVAE, batch: Any, key: jax.Array | None = None
@@ -151,7 +153,7 @@ def conditional_vae_loss(
     return parts["loss_reconstruction"] + VAE_WEIGHT * parts["divergence"], parts
 
 
-class WithDecoder(nnx.Module):
+class WithDecoder(Decoding):
     """An INN whose inverse is slow, and a perceptron `[y, z] -> x` that learns to stand in for it.
 
     Args:
@@ -165,10 +167,6 @@ class WithDecoder(nnx.Module):
         self.inn = inn
         size = inn.sizes.total
         self.decoder = MLP(size, inn.sizes.x, hidden=hidden, zero_init_last=False, rngs=rngs)
-
-    def sample(self, key: jax.Array, shape: tuple[int, ...], y: Array) -> Array:
-        """Decode draws of z, `(*shape, *batch, x_dim)` for y `(*batch, y_dim)`."""
-        return _sample_decoder(self, key, shape, y)
 
     def draw(self, key: jax.Array, shape: tuple[int, ...], y: Array) -> Array:
         """What `sample` compiles."""
@@ -202,19 +200,7 @@ def decoder_loss(
     return likelihood + error, parts | {"loss_reconstruction": error}
 
 
-def _sample_decoder(model: Any, key: jax.Array, shape: tuple[int, ...], y: Any) -> Array:
-    return _draw(model, key, tuple(shape), jnp.asarray(y))
-
-
 _draw = jax.jit(lambda model, key, shape, y: model.draw(key, shape, y), static_argnums=2)
-
-
-def _decode_draws(
-    scales: Scales, decoder: MLP, z_dim: int, key: jax.Array, shape: tuple[int, ...], y: Array
-) -> Array:
-    code = jnp.broadcast_to(scales.standardize_y(y), (*shape, *y.shape))
-    z = jax.random.normal(key, (*code.shape[:-1], z_dim), code.dtype)
-    return scales.restore(decoder(jnp.concatenate([code, z], -1)))
 
 
 def _mean_square(error: Array) -> Array:
