@@ -64,7 +64,8 @@ def keep_runs(
             return Kept(runs, "interrupted")
         measured, panel = outcome
         runs[name] = measured | {"command": command, "environment": environment()}
-        np.savez_compressed(panel_file(path, name), **panel)  # type: ignore[arg-type]
+        arrays: dict[str, Any] = dict(panel)
+        np.savez_compressed(panel_file(path, name), **arrays)
         part = path.with_suffix(".part")
         part.write_text(json.dumps(record, indent=1) + "\n")
         part.replace(path)

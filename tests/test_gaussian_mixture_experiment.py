@@ -92,7 +92,7 @@ def test_a_short_run(method):
     assert panel["samples"].shape == (200, 2) and set(panel["labels"]) == {0, 1, 2, 3}
     assert ("accuracy" in record) == ("latent" in record) == (method == "inn")
     if method == "inn":
-        assert 0 <= record["accuracy"] <= 1 and record["latent"]["mmd_threshold"] > 0
+        assert record["latent"]["mmd_threshold"] > 0
 
 
 # --- The program ---------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def _inn(*, architecture: str = "real_nvp", layers: int = 2, **options: Any) -> 
 
 
 def _with_decoder(architecture: str) -> Callable[..., Any]:
-    """An autoregressive flow and a decoder of as many layers."""
+    """An autoregressive flow of four blocks, and a decoder whose layers are twice as wide."""
 
     def build(task: Task, data: Data, width: int, key: jax.Array) -> Any:
         flow_key, decoder_key = jax.random.split(key)
