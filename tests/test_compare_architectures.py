@@ -14,8 +14,9 @@ from experiments.compare_architectures.baselines import (
     conditional_vae_loss,
 )
 from experiments.compare_architectures.methods import METHODS, Data, width_for
-from experiments.compare_architectures.protocol import SMOKE, TASKS, RunSettings
+from experiments.compare_architectures.protocol import TASKS, RunSettings
 from experiments.compare_architectures.report import markdown, number, over_seeds, rows
+from experiments.compare_architectures.settings import SMOKE
 
 KEY = jax.random.key(0)
 

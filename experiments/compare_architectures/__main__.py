@@ -13,16 +13,9 @@ import numpy as np
 from rich.console import Console
 
 from experiments.compare_architectures.methods import METHODS
-from experiments.compare_architectures.protocol import (
-    PRESETS,
-    SMOKE,
-    TASKS,
-    Protocol,
-    RunSettings,
-    Truth,
-    run,
-)
+from experiments.compare_architectures.protocol import TASKS, RunSettings, Truth, run
 from experiments.compare_architectures.report import REFERENCES, draw, make_table, markdown
+from experiments.compare_architectures.settings import PRESETS, SMOKE, Protocol
 from experiments.runs import keep_runs, panel_file
 
 SMOKE_METHODS = {"ballistics": ["inn_mmd", "cinn_spline"]}

@@ -19,6 +19,7 @@ from experiments.compare_architectures.baselines import (
     conditional_vae_loss,
     decoder_loss,
 )
+from experiments.compare_architectures.settings import Protocol
 from experiments.inverse_problem import InverseProblem
 from experiments.record import parameter_count
 from jinn import flows
@@ -290,7 +291,7 @@ def width_for(method: Method, task: Task, data: Data, parameters: int) -> tuple[
 
 
 def train(
-    method: Method, task: Task, data: Data, protocol: Any, *, width: int, key: jax.Array
+    method: Method, task: Task, data: Data, protocol: Protocol, *, width: int, key: jax.Array
 ) -> tuple[Any, bool]:
     """Trains a method.
 
