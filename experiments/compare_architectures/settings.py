@@ -25,10 +25,10 @@ class Protocol:
     steps: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
-    observations: int = 100
+    observations: int = 1000
     samples: int = 1000
     calibration_observations: int = 1000
-    calibration_samples: int = 1000
+    calibration_samples: int = 500
     latent_rows: int = 1000
 
 
@@ -39,7 +39,6 @@ PRESETS = {
         steps=50_000,
         batch_size=1000,
         learning_rate=1e-3,
-        observations=1000,
     ),
 }
 """The default is what two CPU cores train in minutes; "paper" is for an accelerator."""
