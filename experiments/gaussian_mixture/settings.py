@@ -38,12 +38,17 @@ class Settings:
 _INN = Settings(
     builder="inn",
     # With more noise in the padding, the latents come to be made of that in place of x.
-    options={"padding_noise": 0.001, "depth": 6, "hidden": (64, 64)},
+    options={
+        "padding_noise": 0.001,
+        "architecture": "neural_spline_flow",
+        "depth": 6,
+        "hidden": (64, 64),
+    },
     loss={
         "y_weight": 30.0,
         "z_weight": 100.0,
         "padding_weight": 10.0,
-        "x_weight": 100.0,
+        "x_weight": 400.0,
         "x_warm_up": 1500,
     },
     steps=3000,
