@@ -39,7 +39,7 @@ _tests_run = [0]
 def pytest_configure(config: pytest.Config) -> None:
     set_hypothesis_home_dir(config.rootpath / ".pytest_cache" / "hypothesis")
     # Workers inherit what the first process has set. Slow tests compile as users do.
-    if "not slow" in config.getoption("markexpr") and "XLA_FLAGS" not in os.environ:
+    if config.getoption("markexpr") not in ("", "slow") and "XLA_FLAGS" not in os.environ:
         environment = {**os.environ, "XLA_FLAGS": FASTER_COMPILATION}
         start = [sys.executable, "-c", "import jax; jax.devices()"]
         known = subprocess.run(start, env=environment, capture_output=True).returncode == 0

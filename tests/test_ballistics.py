@@ -157,6 +157,7 @@ def test_reference_agrees_with_plain_rejection():
     assert mmd_squared(samples[:2000] + 0.2, plain[:2000]) > 8e-4
 
 
+@pytest.mark.slow
 def test_reference_is_calibrated():
     class Exact:
         def sample(self, key, shape, y):

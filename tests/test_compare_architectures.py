@@ -27,6 +27,7 @@ def circle(key, n):
     return x, jnp.linalg.norm(x, axis=-1, keepdims=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "loss", "z_dim", "steps"),
     [(Autoencoder, autoencoder_loss, 1, 1500), (ConditionalVAE, conditional_vae_loss, 2, 4000)],

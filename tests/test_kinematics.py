@@ -110,6 +110,7 @@ def test_reference_has_the_density_that_it_says():
         assert np.all(np.abs(values.mean(axis=0) - expected) < error)
 
 
+@pytest.mark.slow
 def test_reference_is_calibrated():
     class Exact:
         def sample(self, key, shape, y):
