@@ -97,6 +97,12 @@ def test_options_of_the_loss(options, parts):
         inn_loss(**options)
 
 
+def test_a_weight_on_padding_alone_where_there_is_none():
+    others = {f"{part}_weight": 0 for part in PARTS if part != "padding"}
+    with raises("only padding_weight is positive", "no padding", "give another part a weight"):
+        inn_loss(**others)(MODEL, (X, Y), KEY)
+
+
 def test_models_and_batches_of_other_kinds():
     with raises("expected a model that jinn.flows.inn builds, got Flow"):
         inn_loss()(real_nvp(2, **SMALL), (X, Y), KEY)

@@ -167,6 +167,11 @@ class _INNLoss:
             parts |= generated
             if "padding" in parts and extra is not None and not by_likelihood:
                 parts["padding"] += extra
+        if not parts:
+            raise ValueError(
+                "inn_loss: only padding_weight is positive, and this INN has no padding, so there "
+                "is nothing to train; give another part a weight"
+            )
         weights = {name: getattr(self, name) for name in PARTS} | {"log_det": -1.0}
         metrics = {_METRICS[name]: value for name, value in parts.items()}
         if self.x and self.x_warm_up:
