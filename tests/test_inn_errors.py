@@ -70,10 +70,17 @@ def test_batches_too_small_for_an_mmd():
 
 
 @pytest.mark.parametrize("name", ["z_bandwidths", "x_bandwidths", "y_bandwidth"])
-@pytest.mark.parametrize("value", [0.0, -1.0, (0.5, 0.0), (), "wide", float("inf")])
+@pytest.mark.parametrize(
+    "value", [0.0, -1.0, (0.5, 0.0), (), "wide", float("inf"), [[1.0], [0.5, 2.0]]]
+)
 def test_bandwidths_that_are_not_positive(name, value):
     with raises(f"expected {name} to be positive, got {value!r}"):
         inn_loss(**{name: value})
+
+
+def test_conditions_have_one_bandwidth():
+    with raises("expected y_bandwidth to be one length, got (0.5, 1.0)"):
+        inn_loss(y_bandwidth=(0.5, 1.0))
 
 
 PARTS = ("y", "z", "padding", "x", "reconstruction")

@@ -117,11 +117,14 @@ def inn_loss(
         raise ValueError(
             f"inn_loss: expected x_warm_up to be a number of steps of at least 0, got {x_warm_up!r}"
         )
+    widths = () if y_bandwidth is None else _lengths("y_bandwidth", y_bandwidth)
+    if len(widths) > 1:
+        raise ValueError(f"inn_loss: expected y_bandwidth to be one length, got {y_bandwidth!r}")
     return _INNLoss(
         method=method,
         z_bandwidths=_lengths("z_bandwidths", z_bandwidths),
         x_bandwidths=_lengths("x_bandwidths", x_bandwidths),
-        y_bandwidth=None if y_bandwidth is None else _lengths("y_bandwidth", y_bandwidth)[0],
+        y_bandwidth=widths[0] if widths else None,
         z_noise=float(z_noise),
         x_warm_up=int(x_warm_up),
         **dict(zip(PARTS, map(float, weights), strict=True)),
@@ -284,7 +287,10 @@ def _parts(model: INN, joined: Array) -> list[Array]:
 
 
 def _lengths(name: str, given: Any) -> tuple[float, ...]:
-    lengths = tuple(np.ravel(given).tolist())
+    try:
+        lengths = np.ravel(given).tolist()
+    except ValueError:  # rows of different length
+        lengths = []
     if not lengths or not all(map(is_positive, lengths)):
         raise ValueError(f"inn_loss: expected {name} to be positive, got {given!r}")
     return tuple(map(float, lengths))
