@@ -1,6 +1,5 @@
 """The bidirectional INN: x to what is observed of it, y, and to the rest, z, by one map."""
 
-import math
 import os
 import warnings
 from numbers import Integral
@@ -8,12 +7,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.core import Tracer
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, Buffer, InitializedFlag, constant
 from jinn.bijectors.shapes import as_event, batched, check_sample_shape, match_batch
+from jinn.distributions import Normal
 from jinn.flows.archive import named_arrays, read_archive, with_arrays, write_archive
 from jinn.flows.chunks import draw_in_chunks, map_chunks
 from jinn.flows.compiled import compiled
@@ -339,12 +340,12 @@ class INN(nnx.Module):
     def _log_prob(self, x: Array, code: Array) -> Array:
         u = self.standardize(x)
         out = self.split_forward(u, u[..., :0], with_log_det=True)
-        distance = (out.y - jnp.broadcast_to(code, out.y.shape)) / self.y_noise
-        scales = jnp.sum(jnp.log(constant(self.x_scale))) + self.sizes.y * math.log(self.y_noise)
-        constants = 0.5 * self.sizes.x * math.log(2 * math.pi) + scales
-        squares = jnp.sum(distance**2, -1) + jnp.sum(out.z**2, -1)
+        scales = np.repeat([self.y_noise, 1.0], [self.sizes.y, self.sizes.z])
+        error = out.y - jnp.broadcast_to(code, out.y.shape)
+        density = Normal(self.event_shape, scale=scales)
+        log_prob = density.log_prob(jnp.concatenate([error, out.z], -1))
         log_det: Any = out.log_det
-        return log_det - 0.5 * squares - constants.astype(squares.dtype)
+        return log_prob + log_det - jnp.sum(jnp.log(constant(self.x_scale))).astype(log_prob.dtype)
 
     def _initialized_from(self, x: Any, y: Any) -> "INN":
         """The INN with means and scales of the data, and the data-dependent parts of its map."""
