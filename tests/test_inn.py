@@ -113,6 +113,16 @@ def test_the_density_counts_every_change_of_units(model):
     np.testing.assert_allclose(model.log_prob(x, y), expected, rtol=1e-3, atol=1e-2)
 
 
+def test_the_density_counts_what_pads_a_short_z():
+    model = moved(inn(3, 1, z_dim=1, y_noise=0.1, padding_noise=0.05, **SMALL))
+    x = jax.random.normal(KEY, (5, 3))
+    out, log_det = model.bijector.forward_and_log_det(x)
+    y = out[:, :1] + 0.02
+    scales = jnp.array([[0.1, 1.0, 0.05]])
+    expected = jax.scipy.stats.norm.logpdf(out, jnp.pad(y, ((0, 0), (0, 2))), scales)
+    np.testing.assert_allclose(model.log_prob(x, y), expected.sum(1) + log_det, rtol=1e-4)
+
+
 def test_padding_is_zero_in_predictions_and_dropped_from_samples():
     padded = moved(inn(2, 3, padding=5, padding_noise=1e-3, y_noise=1e-3, **SMALL))
     x = pairs(6)[0][:, :2]

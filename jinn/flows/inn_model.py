@@ -160,7 +160,8 @@ class INN(nnx.Module):
         """Log-density, `log N(f_y(x); y, y_noise^2) + log N(f_z(x); 0, 1) + log|det df/dx|`.
 
         It is that of `sample`, so a posterior under a tolerance of y_noise, and means something for
-        a map that was trained by maximum likelihood.
+        a map that was trained by maximum likelihood. Where z has fewer elements than y leaves of x,
+        what pads it adds `log N(f_p(x); 0, padding_noise^2)`.
 
         Args:
             x: Parameters `(*batch, x_dim)`.
@@ -340,10 +341,11 @@ class INN(nnx.Module):
     def _log_prob(self, x: Array, code: Array) -> Array:
         u = self.standardize(x)
         out = self.split_forward(u, u[..., :0], with_log_det=True)
-        scales = np.repeat([self.y_noise, 1.0], [self.sizes.y, self.sizes.z])
+        lengths = (self.sizes.y, self.sizes.z, self.sizes.z_padding)
+        scales = np.repeat([self.y_noise, 1.0, self.padding_noise], lengths)
         error = out.y - jnp.broadcast_to(code, out.y.shape)
         density = Normal(self.event_shape, scale=scales)
-        log_prob = density.log_prob(jnp.concatenate([error, out.z], -1))
+        log_prob = density.log_prob(jnp.concatenate([error, out.z, out.padding], -1))
         log_det: Any = out.log_det
         return log_prob + log_det - jnp.sum(jnp.log(constant(self.x_scale))).astype(log_prob.dtype)
 

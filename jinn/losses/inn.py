@@ -224,7 +224,7 @@ class _INNLoss:
             found = jnp.concatenate([out.z, jax.lax.stop_gradient(seen)], -1)
             wanted = jnp.concatenate([_normal(key, out.z, model.sizes.z), code], -1)
             parts["z"] = mmd_squared(found, wanted, bandwidths=self.z_bandwidths)
-        if self.padding and model.sizes.x_padding:
+        if self.padding and _is_padded(model):
             parts["padding"] = _mean_square(out.padding)
         return parts
 
@@ -266,9 +266,13 @@ def _likelihood_parts(model: INN, out: InnOutput, y: Array) -> dict[str, Array]:
         "z": 0.5 * _mean_square(out.z),
         "log_det": jnp.mean(log_det),
     }
-    if model.sizes.x_padding:
+    if _is_padded(model):
         parts["padding"] = 0.5 * _mean_square(out.padding) / model.padding_noise**2
     return parts
+
+
+def _is_padded(model: INN) -> bool:
+    return model.sizes.x_padding + model.sizes.z_padding > 0
 
 
 def _mean_square(differences: Array) -> Array:
