@@ -189,3 +189,11 @@ def test_the_check_of_latents_tells_good_from_bad():
     bent = good.at[:, 1].set(jnp.sqrt(0.5) * (good[:, 0] ** 2 - 1))  # dependent, not correlated
     bent = check_latent(model, bent, good[:, :1], draws=50)
     assert bent.joint_mmd > bent.joint_threshold
+
+
+def test_the_check_of_latents_shows_numbers_that_are_not_finite():
+    x = jax.random.normal(KEY, (5, 2))
+    found = check_latent(as_they_are(2, 1), x.at[3].set(jnp.nan), x[:, :1], draws=2)
+    assert jnp.isnan(found.mmd) and jnp.isnan(found.joint_mmd) and jnp.isnan(found.correlation)
+    constant = check_latent(as_they_are(2, 1), x, jnp.full((5, 1), 0.1), draws=2)
+    np.testing.assert_allclose(constant.correlation, 0, atol=1e-6)

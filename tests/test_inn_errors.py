@@ -155,3 +155,8 @@ def test_the_check_of_latents():
         check_latent(MODEL, X, Y[:5])
     with raises("at least 1 draw and a level between 0 and 1, got draws=0"):
         check_latent(MODEL, X, Y, draws=0)
+    with raises("a level between 0 and 1", "level='5 %'"):
+        check_latent(MODEL, X, Y, level="5 %")
+    for wrong in ((0.5, -1.0), (), "wide", None):
+        with raises(f"check_latent: expected bandwidths to be positive, got {wrong!r}"):
+            check_latent(MODEL, X, Y, bandwidths=wrong)
