@@ -141,7 +141,7 @@ def test_files(tmp_path):
         MODEL.save(tmp_path / "own")
     with raises("does not say how its INN was built", "pass model="):
         INN.load(tmp_path / "own")
-    with raises("the saved arrays do not fit"):
+    with raises("the saved arrays do not fit the model", "pass model= a model built with the same"):
         INN.load(tmp_path / "own", model=LABELS)
     np.savez(tmp_path / "other.npz", a=np.ones(2))
     with raises("no file saved by jinn"):

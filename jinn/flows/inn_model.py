@@ -261,7 +261,7 @@ class INN(nnx.Module):
                 "not; pass model= an INN built as the saved one was"
             )
         blank = build_specified(description["specification"]) if model is None else model
-        return with_arrays(blank, arrays, f"INN.load: {path}")
+        return with_arrays(blank, arrays, f"INN.load: {path}", "model")
 
     def standardize(self, x: Array) -> Array:
         """Bring x to the mean 0 and the deviation 1 of the data that initialised the INN.
