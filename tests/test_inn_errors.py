@@ -50,6 +50,15 @@ def test_bijectors_that_make_no_inn(bijector):
         INN(bijector, 2, 2, z_dim=2)
 
 
+def test_bijectors_with_too_little_room():
+    with raises("x has 4 elements, more than the 3 of the bijector's events", "longer ones"):
+        INN(Affine((3,)), 4, 2)
+    with raises("y has 2 elements and z has 3", "pass a bijector of events of at least 5 elements"):
+        INN(Affine((3,)), 3, 2, z_dim=3)
+    with raises("got Flow of events (2,)", "of a flow pass flow.bijector"):
+        INN(real_nvp(2, **SMALL), 2, 1)
+
+
 def test_labels_that_are_floats_or_out_of_range():
     labels = np.zeros(6, np.float32)
     with raises("labels of an integer type, from 0 to 2, got float32", "y.astype(int)"):

@@ -85,13 +85,26 @@ class INN(nnx.Module):
             raise ValueError(
                 "INN: expected a bijector of vectors without a condition, got "
                 f"{type(bijector).__name__} of events {shape} and conditions "
-                f"{getattr(bijector, 'condition_shape', None)}"
+                f"{getattr(bijector, 'condition_shape', None)}; of a flow pass flow.bijector"
             )
         for name, value in (("y_noise", y_noise), ("padding_noise", padding_noise)):
             if not is_positive(value):
                 raise ValueError(f"INN: expected {name} to be positive, got {value!r}")
+        if isinstance(x_dim, Integral) and x_dim > shape[0]:
+            raise ValueError(
+                f"INN: x has {x_dim} elements, more than the {shape[0]} of the bijector's events; "
+                "pass a bijector of longer ones, to which x is padded"
+            )
         padding = shape[0] - x_dim if isinstance(x_dim, Integral) else 0
-        sizes = inn_sizes("INN", x_dim, y_dim, categories=categories, z_dim=z_dim, padding=padding)
+        sizes = inn_sizes(
+            "INN",
+            x_dim,
+            y_dim,
+            categories=categories,
+            z_dim=z_dim,
+            padding=padding,
+            remedy="pass a bijector of events of at least {total} elements",
+        )
         self.sizes: InnSizes = sizes
         self.categories = categories
         self.event_shape: tuple[int, ...] = (sizes.x,)
