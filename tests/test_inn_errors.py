@@ -36,7 +36,9 @@ LABELS = INN(Affine((5,), learned=True), 2, categories=3)
         ((4, 2), {"y_noise": 0.0}, ("y_noise to be positive, got 0.0",)),
         ((4, 2), {"padding_noise": -1}, ("padding_noise to be positive, got -1",)),
         ((4, 2), {"architecture": "glow"}, ("one of ['real_nvp', 'neural_spline_flow'", "'glow'")),
-        ((4, 2), {"condition_dim": 1}, ("a bijector of vectors without a condition", "(1,)")),
+        ((4, 2), {"architecture": ["maf"]}, ("one of ['real_nvp'", "got ['maf']")),
+        ((4, 2), {"clmp": 1.0}, ("real_nvp takes no option 'clmp' here, only ['depth', 'hidden'",)),
+        ((4, 2), {"condition_dim": 1}, ("takes no option 'condition_dim' here",)),
     ],
 )  # fmt: skip
 def test_lengths_and_options_that_do_not_fit(arguments, options, parts):
@@ -57,6 +59,9 @@ def test_bijectors_with_too_little_room():
         INN(Affine((3,)), 3, 2, z_dim=3)
     with raises("got Flow of events (2,)", "of a flow pass flow.bijector"):
         INN(real_nvp(2, **SMALL), 2, 1)
+    conditioned = real_nvp(2, condition_dim=1, **SMALL).bijector
+    with raises("a bijector of vectors without a condition", "conditions (1,)"):
+        INN(conditioned, 2, 1)
 
 
 def test_labels_that_are_floats_or_out_of_range():
