@@ -67,6 +67,9 @@ def test_shapes(model):
     assert model.sample(KEY, (5, 4), y[:7]).shape == (5, 4, 7, 3)
     assert model.log_prob(x[:, None], y[:7]).shape == (200, 7)
     assert repr(model).startswith("INN([x 3, padding 0] <-> [y 2, z 1, padding 0], Stack, param")
+    assert repr(model).endswith("; predict and sample are both fast (one pass))")
+    slow = jax.eval_shape(lambda: inn(3, 2, architecture="maf", **SMALL))
+    assert repr(slow).endswith("; predict is fast, sample is slow)")
 
 
 def test_data_standardise_x_and_y():

@@ -383,13 +383,20 @@ class INN(nnx.Module):
         return new
 
     def __repr__(self) -> str:
-        """Describe the INN: the lengths of its parts, its map and its parameter count."""
-        params = sum(map(jnp.size, jax.tree.leaves(nnx.state(self, nnx.Param))))
+        """Describe the INN: its parts' lengths, its map, parameter count and fast direction."""
+        params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(self, nnx.Param)))
         s = self.sizes
         y = f"y {s.y}" if self.categories is None else f"y one of {s.y}"
+        costs = {
+            "both": "predict and sample are both fast (one pass)",
+            "forward": "predict is fast, sample is slow",
+            "inverse": "sample is fast, predict is slow",
+            "neither": "predict and sample are both slow",
+        }
         return (
             f"INN([x {s.x}, padding {s.x_padding}] <-> [{y}, z {s.z}, padding {s.z_padding}], "
-            f"{type(self.bijector).__name__}, parameters={params:,})"
+            f"{type(self.bijector).__name__}, parameters={params:,}; "
+            f"{costs[self.bijector.fast_direction]})"
         )
 
     def __str__(self) -> str:
