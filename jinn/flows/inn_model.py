@@ -18,6 +18,7 @@ from jinn.distributions import Normal
 from jinn.flows.archive import named_arrays, read_archive, with_arrays, write_archive
 from jinn.flows.chunks import draw_in_chunks, map_chunks
 from jinn.flows.compiled import compiled
+from jinn.flows.costs import costs
 from jinn.flows.failures import warn_of_failures
 from jinn.flows.inn_parts import InnOutput, InnSizes, inn_sizes
 from jinn.flows.specification import build_specified, is_specified
@@ -387,16 +388,10 @@ class INN(nnx.Module):
         params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(self, nnx.Param)))
         s = self.sizes
         y = f"y {s.y}" if self.categories is None else f"y one of {s.y}"
-        costs = {
-            "both": "predict and sample are both fast (one pass)",
-            "forward": "predict is fast, sample is slow",
-            "inverse": "sample is fast, predict is slow",
-            "neither": "predict and sample are both slow",
-        }
         return (
             f"INN([x {s.x}, padding {s.x_padding}] <-> [{y}, z {s.z}, padding {s.z_padding}], "
             f"{type(self.bijector).__name__}, parameters={params:,}; "
-            f"{costs[self.bijector.fast_direction]})"
+            f"{costs(self.bijector.fast_direction, 'predict', 'sample')})"
         )
 
     def __str__(self) -> str:
