@@ -22,6 +22,7 @@ from jinn.flows.costs import costs
 from jinn.flows.failures import warn_of_failures
 from jinn.flows.inn_parts import InnOutput, InnSizes, inn_sizes
 from jinn.flows.specification import build_specified, is_specified
+from jinn.flows.standardization import restored, standardized, statistics
 from jinn.networks.options import is_positive
 from jinn.networks.randomness import as_key
 
@@ -132,7 +133,7 @@ class INN(nnx.Module):
         y = compiled(INN._outputs, (self, self._checked(x, "predict"))).y
         if self.categories is not None:
             return jnp.argmax(y, axis=-1)
-        return y * _aligned(self.y_scale, y) + _aligned(self.y_mean, y)
+        return restored(y, self.y_mean, self.y_scale)
 
     def latent(self, x: Any) -> Array:
         """What y does not say of x, `z = f_z(x)`; compiled.
@@ -215,8 +216,7 @@ class INN(nnx.Module):
             shape = batched(self.condition_shape)
             raise ValueError(f"INN: y is missing; expected observations of shape {shape}")
         if self.categories is None:
-            y = self._checked_y(y)
-            return (y - _aligned(self.y_mean, y)) / _aligned(self.y_scale, y)
+            return standardized(self._checked_y(y), self.y_mean, self.y_scale)
         labels = jnp.asarray(y)
         if not jnp.issubdtype(labels.dtype, jnp.integer):
             raise ValueError(
@@ -286,7 +286,18 @@ class INN(nnx.Module):
         Returns:
             Of the same shape.
         """
-        return (x - _aligned(self.x_mean, x)) / _aligned(self.x_scale, x)
+        return standardized(x, self.x_mean, self.x_scale)
+
+    def restore(self, u: Array) -> Array:
+        """Bring standardised x back to its units, as the inverse of `standardize`.
+
+        Args:
+            u: Standardised parameters `(*batch, x_dim)`.
+
+        Returns:
+            Of the same shape.
+        """
+        return restored(u, self.x_mean, self.x_scale)
 
     def split_forward(
         self, u: Array, padding: Array, *, with_log_det: bool = False, key: Any = None
@@ -344,8 +355,7 @@ class INN(nnx.Module):
             w = jnp.concatenate([y, z, self.padding_noise * padding], -1)
             shapes: Any = {"event_shape": (sizes.total,), "condition_shape": None}
             out = map_chunks(lambda w, _: self.bijector.inverse(w), w, None, **shapes)
-            u = out[..., : sizes.x]
-            return u * _aligned(self.x_scale, u) + _aligned(self.x_mean, u)
+            return self.restore(out[..., : sizes.x])
 
         shape_of_code = (self.sizes.y,)
         return draw_in_chunks(
@@ -368,9 +378,9 @@ class INN(nnx.Module):
         x = self._checked(x, "initialize")
         code = self.encode(y)
         new = nnx.clone(self)
-        new.x_mean, new.x_scale = _statistics(x)
+        new.x_mean, new.x_scale = statistics(x)
         if self.categories is None:
-            new.y_mean, new.y_scale = _statistics(self._checked_y(y))
+            new.y_mean, new.y_scale = statistics(self._checked_y(y))
         if len(x) != len(code) or x.ndim != 2:
             raise ValueError(
                 f"INN: expected rows of x and as many of y, got {x.shape} and {jnp.shape(y)}"
@@ -397,15 +407,3 @@ class INN(nnx.Module):
     def __str__(self) -> str:
         """Describe the INN, as `repr` does."""
         return repr(self)
-
-
-def _aligned(buffer: Buffer, like: Array) -> Array:
-    """A constant vector in the rank and the type of an array whose last axis it goes along."""
-    return constant(buffer).astype(like.dtype).reshape(*[1] * (like.ndim - 1), -1)
-
-
-def _statistics(values: Array) -> tuple[Buffer, Buffer]:
-    """Mean and deviation over the rows; the deviation is 1 where rows differ by rounding only."""
-    mean, deviation = jnp.mean(values, 0), jnp.std(values, 0)
-    rounding = 4 * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values), 0)
-    return Buffer(mean), Buffer(jnp.where(deviation > rounding, deviation, 1.0))
