@@ -153,6 +153,14 @@ def test_labels():
     assert "y one of 3" in str(model)
 
 
+def test_labels_that_cannot_be_looked_at_are_nan_where_they_are_out_of_range():
+    model = INN(Affine((5,)), 2, categories=3)
+    found = jax.jit(model.encode)(jnp.array([1, 3, -1]))
+    np.testing.assert_array_equal(found, [[0, 1, 0], [np.nan] * 3, [np.nan] * 3])
+    x = jnp.array([[0.0, 1.0], [jnp.nan, 1.0]])
+    np.testing.assert_array_equal(model.predict(x), [1, -1])
+
+
 def test_transformations_take_it_as_a_pytree(model):
     x, y = pairs(4)
     np.testing.assert_allclose(jax.jit(INN.predict)(model, x), model.predict(x), rtol=1e-5)

@@ -72,8 +72,11 @@ def test_labels_that_are_floats_or_out_of_range():
         jinn.fit(KEY, LABELS, (X, labels), loss=inn_loss(), steps=1, batch_size=2, progress=False)
     with raises("got float32", "the argmax of one-hot vectors"):
         LABELS.sample(KEY, 2, np.eye(3, dtype=np.float32))
-    with raises("labels from 0 to 2, got -1 to 3"):
-        LABELS.encode(np.array([-1, 3]))
+    for wrong, found in (([-1, 3], "-1 to 3"), (np.array(2**32), "4294967296 to 4294967296")):
+        with raises(f"labels from 0 to 2, got {found}"):
+            LABELS.encode(wrong)
+    with raises("labels of an integer type", "got <U3"):
+        LABELS.encode(np.array(["cat", "dog"]))
 
 
 def test_batches_too_small_for_an_mmd():

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.core import Tracer
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, Buffer, InitializedFlag, constant
@@ -20,7 +19,7 @@ from jinn.flows.chunks import draw_in_chunks, map_chunks
 from jinn.flows.compiled import compiled
 from jinn.flows.costs import costs
 from jinn.flows.failures import warn_of_failures
-from jinn.flows.inn_parts import InnOutput, InnSizes, inn_sizes
+from jinn.flows.inn_parts import InnOutput, InnSizes, inn_sizes, labels_of, one_hot
 from jinn.flows.specification import build_specified, is_specified
 from jinn.flows.standardization import restored, standardized, statistics
 from jinn.networks.options import is_positive
@@ -125,14 +124,15 @@ class INN(nnx.Module):
             x: Parameters `(*batch, x_dim)`.
 
         Returns:
-            `(*batch, y_dim)` in the units of the training data, or labels `(*batch,)`.
+            `(*batch, y_dim)` in the units of the training data, or labels `(*batch,)`, which are -1
+            where the map gives NaN.
 
         Raises:
             ValueError: If the shape is wrong.
         """
         y = compiled(INN._outputs, (self, self._checked(x, "predict"))).y
         if self.categories is not None:
-            return jnp.argmax(y, axis=-1)
+            return labels_of(y)
         return restored(y, self.y_mean, self.y_scale)
 
     def latent(self, x: Any) -> Array:
@@ -207,7 +207,7 @@ class INN(nnx.Module):
             y: Observations `(*batch, y_dim)`, or labels `(*batch,)` of an integer type.
 
         Returns:
-            `(*batch, code_dim)`.
+            `(*batch, code_dim)`; NaN for labels that are out of range within a transformation.
 
         Raises:
             ValueError: If y is missing, of a wrong shape, or no label from 0 to categories - 1.
@@ -217,21 +217,7 @@ class INN(nnx.Module):
             raise ValueError(f"INN: y is missing; expected observations of shape {shape}")
         if self.categories is None:
             return standardized(self._checked_y(y), self.y_mean, self.y_scale)
-        labels = jnp.asarray(y)
-        if not jnp.issubdtype(labels.dtype, jnp.integer):
-            raise ValueError(
-                f"INN: expected y to be labels of an integer type, from 0 to {self.categories - 1},"
-                f" got {labels.dtype}; pass y.astype(int) of shape (*batch,), the argmax of one-hot"
-                " vectors, or build the INN with y_dim instead of categories"
-            )
-        if not isinstance(labels, Tracer) and bool(
-            jnp.any((labels < 0) | (labels >= self.categories))
-        ):
-            raise ValueError(
-                f"INN: expected labels from 0 to {self.categories - 1}, got "
-                f"{int(labels.min())} to {int(labels.max())}"
-            )
-        return jax.nn.one_hot(labels, self.categories, dtype=jnp.result_type(float))
+        return one_hot(y, self.categories)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the INN to a file without pickle, to be read by `INN.load`.

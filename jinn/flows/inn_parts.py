@@ -3,6 +3,10 @@
 from numbers import Integral
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array
 
 SHARPNESS = 10.0
@@ -105,3 +109,46 @@ def inn_sizes(
             f"together; {remedy.format(padding=y + z - x_dim, total=y + z)}"
         )
     return InnSizes(x_dim, y, z, room - x_dim, room - y - z)
+
+
+def one_hot(y: Any, categories: int) -> Array:
+    """Write labels as one-hot vectors.
+
+    Args:
+        y: Labels `(*batch,)` of an integer type, from 0 to categories - 1.
+        categories: Their number.
+
+    Returns:
+        `(*batch, categories)`; NaN for labels that are out of range, where they are traced and so
+        cannot be looked at.
+
+    Raises:
+        ValueError: If y are no integers, or out of range.
+    """
+    given = y if hasattr(y, "dtype") else np.asarray(y)
+    if not jnp.issubdtype(given.dtype, jnp.integer):
+        raise ValueError(
+            f"INN: expected y to be labels of an integer type, from 0 to {categories - 1}, got "
+            f"{given.dtype}; pass y.astype(int) of shape (*batch,), the argmax of one-hot vectors, "
+            "or build the INN with y_dim instead of categories"
+        )
+    known = (given >= 0) & (given < categories)
+    if not isinstance(given, Tracer) and not bool(jnp.all(known)):
+        raise ValueError(
+            f"INN: expected labels from 0 to {categories - 1}, got {int(given.min())} to "
+            f"{int(given.max())}"
+        )
+    vectors = jax.nn.one_hot(jnp.asarray(given), categories, dtype=jnp.result_type(float))
+    return jnp.where(known[..., None], vectors, jnp.nan)
+
+
+def labels_of(y: Array) -> Array:
+    """The likeliest labels.
+
+    Args:
+        y: What the map gives for one-hot vectors, `(*batch, categories)`.
+
+    Returns:
+        Labels `(*batch,)`, -1 where y is NaN.
+    """
+    return jnp.where(jnp.any(jnp.isnan(y), axis=-1), -1, jnp.argmax(y, axis=-1))
