@@ -134,10 +134,25 @@ def test_models_and_batches_of_other_kinds():
         inn_loss()(MODEL, X, KEY)
     with raises("inn_loss: x: expected shape (*batch, 2), got (6, 3)"):
         inn_loss()(MODEL, (np.ones((6, 3)), Y), KEY)
-    with raises("rows of x and as many of y", "(6, 2) and (5, 1)"):
+    with raises("rows of x and as many of y", "(n, 2) and (n, 1), got (6, 2) and (5, 1)"):
         inn_loss()(MODEL, (X, Y[:5]), KEY)
+    with raises("rows of x and as many of y", "(n, 2) and (n), got (6, 2) and (6, 1)"):
+        inn_loss()(LABELS, (X, np.zeros((6, 1), int)), KEY)
     with raises("It said", "INN: y: expected shape (*batch, 1), got (5, 2)"):
         jinn.fit(KEY, MODEL, (X, X), loss=inn_loss(), steps=1, batch_size=2, progress=False)
+
+
+def test_data_to_initialise_from():
+    with raises("rows of x and as many of y", "(n, 2) and (n), got (6, 2) and (6, 1)"):
+        jinn.initialize(LABELS, X, np.zeros((6, 1), int))
+    with raises("rows of x and as many of y", "got (2,) and (1,)"):
+        jinn.initialize(MODEL, X[0], Y[0])
+    with raises("rows of x and as many of y", "got (0, 2) and (0, 1)"):
+        jinn.initialize(MODEL, X[:0], Y[:0])
+    with raises("initialize: x has NaN or infinite values"):
+        jinn.initialize(MODEL, X * np.nan, Y)
+    with raises("initialize: y has NaN or infinite values"):
+        jinn.initialize(MODEL, X, Y * np.inf)
 
 
 def test_calls_that_do_not_fit():

@@ -13,13 +13,21 @@ from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, Buffer, InitializedFlag, constant
 from jinn.bijectors.shapes import as_event, batched, check_sample_shape, match_batch
+from jinn.bijectors.values import check_data
 from jinn.distributions import Normal
 from jinn.flows.archive import named_arrays, read_archive, with_arrays, write_archive
 from jinn.flows.chunks import draw_in_chunks, map_chunks
 from jinn.flows.compiled import compiled
 from jinn.flows.costs import costs
 from jinn.flows.failures import warn_of_failures
-from jinn.flows.inn_parts import InnOutput, InnSizes, inn_sizes, labels_of, one_hot
+from jinn.flows.inn_parts import (
+    InnOutput,
+    InnSizes,
+    check_rows,
+    inn_sizes,
+    labels_of,
+    one_hot,
+)
 from jinn.flows.specification import build_specified, is_specified
 from jinn.flows.standardization import restored, standardized, statistics
 from jinn.networks.options import is_positive
@@ -97,14 +105,9 @@ class INN(nnx.Module):
                 "pass a bijector of longer ones, to which x is padded"
             )
         padding = shape[0] - x_dim if isinstance(x_dim, Integral) else 0
+        remedy = "pass a bijector of events of at least {total} elements"
         sizes = inn_sizes(
-            "INN",
-            x_dim,
-            y_dim,
-            categories=categories,
-            z_dim=z_dim,
-            padding=padding,
-            remedy="pass a bijector of events of at least {total} elements",
+            "INN", x_dim, y_dim, categories=categories, z_dim=z_dim, padding=padding, remedy=remedy
         )
         self.sizes: InnSizes = sizes
         self.categories = categories
@@ -363,14 +366,13 @@ class INN(nnx.Module):
         """The INN with means and scales of the data, and the data-dependent parts of its map."""
         x = self._checked(x, "initialize")
         code = self.encode(y)
+        check_rows("INN", x, code, y, self)
+        check_data(x, "x")
+        check_data(code, "y")
         new = nnx.clone(self)
         new.x_mean, new.x_scale = statistics(x)
         if self.categories is None:
             new.y_mean, new.y_scale = statistics(self._checked_y(y))
-        if len(x) != len(code) or x.ndim != 2:
-            raise ValueError(
-                f"INN: expected rows of x and as many of y, got {x.shape} and {jnp.shape(y)}"
-            )
         u = new.standardize(x)
         # Of deviation 1, lest an ActNorm blows up the little that pads x in training.
         padding = jax.random.normal(jax.random.key(0), (len(u), self.sizes.x_padding), u.dtype)

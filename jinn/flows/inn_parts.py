@@ -9,6 +9,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array
 
+from jinn.bijectors.shapes import batched
+
 SHARPNESS = 10.0
 """Class probabilities are `softmax(SHARPNESS y)`: nearly certain where y is a one-hot vector."""
 
@@ -152,3 +154,27 @@ def labels_of(y: Array) -> Array:
         Labels `(*batch,)`, -1 where y is NaN.
     """
     return jnp.where(jnp.any(jnp.isnan(y), axis=-1), -1, jnp.argmax(y, axis=-1))
+
+
+def check_rows(name: str, x: Array, code: Array, y: Any, model: Any, *, least: int = 1) -> None:
+    """Check that x and y are rows, and as many.
+
+    Args:
+        name: What is called, for errors.
+        x: Parameters whose last axis was checked.
+        code: The y as `INN.encode` writes them.
+        y: They as the user gave them.
+        model: The INN, whose shapes the error tells.
+        least: Least number of rows.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    if x.ndim == code.ndim == 2 and len(x) == len(code) >= least:
+        return
+    shapes = [batched(shape) for shape in (model.event_shape, model.condition_shape)]
+    expected = " and ".join(shapes).replace("*batch", "n")
+    raise ValueError(
+        f"{name}: expected {f'at least {least} ' if least > 1 else ''}rows of x and as many of y, "
+        f"shapes {expected}, got {x.shape} and {np.shape(y)}"
+    )

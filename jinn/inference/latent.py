@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jinn.flows.inn_model import INN
+from jinn.flows.inn_parts import check_rows
 from jinn.functional.kernels import mmd_squared
 from jinn.networks.options import is_count, is_positive
 from jinn.networks.randomness import as_key
@@ -82,11 +83,7 @@ def check_latent(
             f"draws={draws!r} and level={level!r}"
         )
     z, code = model.latent(x), model.encode(y)
-    if z.ndim != 2 or code.ndim != 2 or len(z) != len(code) or len(z) < 3:
-        raise ValueError(
-            f"check_latent: expected at least 3 rows of x and as many of y, got shapes "
-            f"{jnp.shape(x)} and {jnp.shape(y)}"
-        )
+    check_rows("check_latent", jnp.asarray(x), code, y, model, least=3)
     lengths = np.ravel(bandwidths).tolist()
     if not lengths or not all(map(is_positive, lengths)):
         raise ValueError(f"check_latent: expected bandwidths to be positive, got {bandwidths!r}")

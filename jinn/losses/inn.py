@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from jinn.bijectors.shapes import as_event
 from jinn.flows.inn_model import INN
-from jinn.flows.inn_parts import SHARPNESS, InnOutput
+from jinn.flows.inn_parts import SHARPNESS, InnOutput, check_rows
 from jinn.functional.kernels import mmd_squared
 from jinn.losses.likelihood import split_batch
 from jinn.networks.options import is_positive
@@ -192,11 +192,7 @@ class _INNLoss:
         checked: Any = as_event(x, model.event_shape, "inn_loss: x")
         u = model.standardize(checked)
         code = model.encode(y).astype(u.dtype)
-        if u.ndim != 2 or len(u) != len(code) or code.ndim != 2:
-            raise ValueError(
-                "inn_loss: expected a batch of rows of x and as many of y, got shapes "
-                f"{jnp.shape(x)} and {jnp.shape(y)}"
-            )
+        check_rows("inn_loss", u, code, y, model)
         least = 2 if self.x or (self.z and self.method == "mmd") else 1
         if len(u) < least:
             raise ValueError(
