@@ -11,6 +11,7 @@ from jinn.bijectors.module import needs_initialization
 from jinn.flows import INN, inn
 from jinn.flows.inn_parts import inn_sizes
 from jinn.flows.specification import is_specified
+from jinn.flows.standardization import statistics
 from jinn.inference import check_latent
 
 KEY = jax.random.key(0)
@@ -82,6 +83,23 @@ def test_data_standardise_x_and_y():
         np.testing.assert_allclose(values.mean(0), 0, atol=1e-5)
         np.testing.assert_allclose(values.std(0), 1, atol=1e-5)
     np.testing.assert_allclose(ready.encode(y)[:, 1], 0)  # it does not vary
+
+
+def test_standardisation_is_for_numbers_of_any_size():
+    x = np.array(3 + 2 * jax.random.normal(KEY, (200, 2)))
+    mean, scale = statistics(jnp.asarray(x))
+    np.testing.assert_array_equal(mean[...], jnp.mean(x, 0))
+    np.testing.assert_array_equal(scale[...], jnp.std(x, 0))
+    for size in (1e-30, 1e37):  # whose squares are no float32
+        mean, scale = statistics(jnp.asarray(size * x))
+        np.testing.assert_allclose(mean[...] / size, x.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(scale[...] / size, x.std(0), rtol=1e-5)
+    half = statistics(jnp.asarray(x, jnp.float16))
+    assert half[0].dtype == half[1].dtype == jnp.float32
+    np.testing.assert_allclose(half[1][...], x.std(0), rtol=1e-3)
+    for constant in (0.0, 0.1, 1e-35):
+        _, scale = statistics(jnp.full((7, 1), constant))
+        np.testing.assert_array_equal(scale[...], 1)
 
 
 def test_little_padding_is_not_blown_up():

@@ -7,7 +7,7 @@ from jinn.networks.buffer import Buffer, constant
 
 
 def statistics(values: Array) -> tuple[Buffer, Buffer]:
-    """Mean and standard deviation of each element over the rows.
+    """Mean and standard deviation of each element over the rows, in float32 or wider.
 
     Args:
         values: Vectors `(rows, dim)`.
@@ -15,9 +15,15 @@ def statistics(values: Array) -> tuple[Buffer, Buffer]:
     Returns:
         The means, and the deviations, which are 1 where rows differ by rounding only, `(dim,)`.
     """
-    mean, deviation = jnp.mean(values, 0), jnp.std(values, 0)
-    rounding = 4 * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values), 0)
-    return Buffer(mean), Buffer(jnp.where(deviation > rounding, deviation, 1.0))
+    wide = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    largest = jnp.max(jnp.abs(wide), 0)
+    mantissa = jnp.where(largest > 0, jnp.frexp(largest)[0], 0.5)
+    # A power of two, which rounds nothing, so that no square leaves the range of the type.
+    unit = jnp.where(largest > 0, largest, 1.0) * 0.5 / mantissa
+    parts = wide / unit[None]
+    mean, deviation = jnp.mean(parts, 0), jnp.std(parts, 0)
+    rounding = 4 * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(parts), 0)
+    return Buffer(mean * unit), Buffer(jnp.where(deviation > rounding, deviation * unit, 1.0))
 
 
 def standardized(values: Array, mean: Buffer, scale: Buffer) -> Array:
