@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 import jinn
-from jinn.bijectors import ActNorm, Affine
+from jinn.bijectors import ActNorm, Affine, Invert
 from jinn.bijectors.module import needs_initialization
-from jinn.flows import INN, inn
+from jinn.flows import INN, inn, residual_flow
 from jinn.flows.inn_parts import inn_sizes
 from jinn.flows.specification import is_specified
 from jinn.flows.standardization import statistics
 from jinn.inference import check_latent
+from jinn.losses import negative_log_likelihood
 
 KEY = jax.random.key(0)
 SMALL = {"depth": 1, "hidden": (4,), "rngs": 0}
@@ -144,6 +145,29 @@ def test_the_density_counts_what_pads_a_short_z():
     np.testing.assert_allclose(model.log_prob(x, y), expected.sum(1) + log_det, rtol=1e-4)
 
 
+def test_many_rows_are_taken_in_chunks(model, monkeypatch):
+    monkeypatch.setattr("jinn.flows.chunks.CHUNK_ROWS", 2)
+    x, y = pairs(7)
+    for call in (model.predict, model.latent):
+        np.testing.assert_allclose(call(x), [call(row) for row in x], rtol=1e-4, atol=1e-5)
+    expected = [[model.log_prob(row, other) for other in y[:3]] for row in x]
+    np.testing.assert_allclose(model.log_prob(x[:, None], y[:3]), expected, rtol=1e-4)
+
+
+def test_the_memory_of_predictions_does_not_grow_with_the_hidden_layers_of_all_rows():
+    wide = inn(3, 2, depth=1, hidden=(64,), rngs=0)
+    x = jax.ShapeDtypeStruct((100_000, 3), jnp.float32)
+    for call in (INN.predict, INN.latent):
+        memory = jax.jit(call).lower(wide, x).compile().memory_analysis()
+        assert memory.temp_size_in_bytes < 10e6  # one hidden layer of all rows takes 26 MB
+
+
+def test_the_density_is_trained_by_the_default_loss(model):
+    batch = pairs(20)
+    expected = -np.mean(model.log_prob(*batch))
+    np.testing.assert_allclose(negative_log_likelihood(model, batch, KEY)[0], expected, rtol=1e-5)
+
+
 def test_padding_is_zero_in_predictions_and_dropped_from_samples():
     padded = moved(inn(2, 3, padding=5, padding_noise=1e-3, y_noise=1e-3, **SMALL))
     x = pairs(6)[0][:, :2]
@@ -177,6 +201,16 @@ def test_labels_that_cannot_be_looked_at_are_nan_where_they_are_out_of_range():
     np.testing.assert_array_equal(found, [[0, 1, 0], [np.nan] * 3, [np.nan] * 3])
     x = jnp.array([[0.0, 1.0], [jnp.nan, 1.0]])
     np.testing.assert_array_equal(model.predict(x), [1, -1])
+
+
+def test_entries_without_a_solution_are_announced():
+    model = INN(Invert(residual_flow(2, **SMALL).bijector), 2, 1)
+    x = jnp.array([[0.0, 1.0], [jnp.nan, 1.0]])
+    for name, call in (("predict", model.predict), ("latent", model.latent)):
+        with pytest.warns(RuntimeWarning, match=f"INN.{name}: no result for 1 of 2"):
+            call(x)
+    with pytest.warns(RuntimeWarning, match="INN.log_prob: no result for 1 of 2"):
+        model.log_prob(x, x[:1, 1:])
 
 
 def test_transformations_take_it_as_a_pytree(model):

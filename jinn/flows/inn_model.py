@@ -7,16 +7,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.base import Bijector, Buffer, InitializedFlag, constant
+from jinn.bijectors.base import Bijector, Buffer, InitializedFlag
 from jinn.bijectors.shapes import as_event, batched, check_sample_shape, match_batch
 from jinn.bijectors.values import check_data
-from jinn.distributions import Normal
 from jinn.flows.archive import named_arrays, read_archive, with_arrays, write_archive
-from jinn.flows.chunks import draw_in_chunks, map_chunks
 from jinn.flows.compiled import compiled
 from jinn.flows.costs import costs
 from jinn.flows.failures import warn_of_failures
@@ -28,6 +25,7 @@ from jinn.flows.inn_parts import (
     labels_of,
     one_hot,
 )
+from jinn.flows.inn_passes import draw, log_density, outputs
 from jinn.flows.specification import build_specified, is_specified
 from jinn.flows.standardization import restored, standardized, statistics
 from jinn.networks.options import is_positive
@@ -133,7 +131,8 @@ class INN(nnx.Module):
         Raises:
             ValueError: If the shape is wrong.
         """
-        y = compiled(INN._outputs, (self, self._checked(x, "predict"))).y
+        y = compiled(outputs, (self, self._checked(x, "predict"))).y
+        warn_of_failures("INN.predict", y, (self.sizes.y,), self.bijector, "forward")
         if self.categories is not None:
             return labels_of(y)
         return restored(y, self.y_mean, self.y_scale)
@@ -151,7 +150,9 @@ class INN(nnx.Module):
         Raises:
             ValueError: If the shape is wrong.
         """
-        return compiled(INN._outputs, (self, self._checked(x, "latent"))).z
+        z = compiled(outputs, (self, self._checked(x, "latent"))).z
+        warn_of_failures("INN.latent", z, (self.sizes.z,), self.bijector, "forward")
+        return z
 
     def sample(self, key: jax.Array, shape: int | tuple[int, ...] = (), y: Any = None) -> Array:
         """Draw samples of `p(x | y)`, `x = f^-1(y + y_noise e, z)`; compiled, and in chunks.
@@ -170,11 +171,11 @@ class INN(nnx.Module):
         """
         axes: Any = (shape,) if isinstance(shape, Integral) else shape
         sizes = check_sample_shape(axes, "INN.sample")
-        x = compiled(INN._sample, (self, as_key(key, "INN.sample: key"), self.encode(y)), sizes)
+        x = compiled(draw, (self, as_key(key, "INN.sample: key"), self.encode(y)), sizes)
         warn_of_failures("INN.sample", x, self.event_shape, self.bijector, "inverse")
         return x
 
-    def log_prob(self, x: Any, y: Any) -> Array:
+    def log_prob(self, x: Any, y: Any, *, key: jax.Array | None = None) -> Array:
         """Log-density, `log N(f_y(x); y, y_noise^2) + log N(f_z(x); 0, 1) + log|det df/dx|`.
 
         It is that of `sample`, so a posterior under a tolerance of y_noise, and means something for
@@ -184,6 +185,7 @@ class INN(nnx.Module):
         Args:
             x: Parameters `(*batch, x_dim)`.
             y: Observations `(*y_batch, y_dim)`, or labels `(*y_batch,)`.
+            key: A JAX key for a stochastic log-determinant; None is deterministic.
 
         Returns:
             `log p(x | y)` in nats per unit of x, `(*batch,)`, the broadcast of both batches.
@@ -195,13 +197,16 @@ class INN(nnx.Module):
         if self.sizes.x_padding:
             raise ValueError(
                 f"INN.log_prob: x is padded by {self.sizes.x_padding} elements, with which alone "
-                "it has a density; build the INN with z_dim = x_dim - y_dim and no padding"
+                "it has a density; build the INN with padding=0, or train it by "
+                'loss=jinn.losses.inn_loss(method="likelihood"), which takes both together'
             )
         code = self.encode(y)
         x = match_batch(
             self._checked(x, "log_prob"), code, self.event_shape, (self.sizes.y,), "INN.log_prob"
         )
-        return compiled(INN._log_prob, (self, x, code))
+        result = compiled(log_density, (self, x, code, key))
+        warn_of_failures("INN.log_prob", result, (), self.bijector, "forward")
+        return result
 
     def encode(self, y: Any) -> Array:
         """Write y as the map gives it: standardised, or for labels as one-hot vectors.
@@ -330,37 +335,6 @@ class INN(nnx.Module):
 
     def _checked_y(self, y: Any) -> Any:
         return as_event(y, self.condition_shape, "INN: y")
-
-    def _outputs(self, x: Array) -> InnOutput:
-        u = self.standardize(x)
-        return self.split_forward(u, jnp.zeros((*u.shape[:-1], self.sizes.x_padding), u.dtype))
-
-    def _sample(self, key: jax.Array, code: Array, shape: tuple[int, ...]) -> Array:
-        def generate(key: jax.Array, shape: tuple[int, ...], code: Array) -> Array:
-            sizes = self.sizes
-            noise = jax.random.normal(key, (*shape, *code.shape[:-1], sizes.total), code.dtype)
-            e, z, padding = jnp.split(noise, (sizes.y, sizes.y + sizes.z), axis=-1)
-            y = code[(None,) * len(shape)] + self.y_noise * e
-            w = jnp.concatenate([y, z, self.padding_noise * padding], -1)
-            shapes: Any = {"event_shape": (sizes.total,), "condition_shape": None}
-            out = map_chunks(lambda w, _: self.bijector.inverse(w), w, None, **shapes)
-            return self.restore(out[..., : sizes.x])
-
-        shape_of_code = (self.sizes.y,)
-        return draw_in_chunks(
-            generate, key, shape, code, condition_shape=shape_of_code, operands=self
-        )
-
-    def _log_prob(self, x: Array, code: Array) -> Array:
-        u = self.standardize(x)
-        out = self.split_forward(u, u[..., :0], with_log_det=True)
-        lengths = (self.sizes.y, self.sizes.z, self.sizes.z_padding)
-        scales = np.repeat([self.y_noise, 1.0, self.padding_noise], lengths)
-        error = out.y - jnp.broadcast_to(code, out.y.shape)
-        density = Normal(self.event_shape, scale=scales)
-        log_prob = density.log_prob(jnp.concatenate([error, out.z, out.padding], -1))
-        log_det: Any = out.log_det
-        return log_prob + log_det - jnp.sum(jnp.log(constant(self.x_scale))).astype(log_prob.dtype)
 
     def _initialized_from(self, x: Any, y: Any) -> "INN":
         """The INN with means and scales of the data, and the data-dependent parts of its map."""
