@@ -116,6 +116,7 @@ def test_samples_are_what_the_forward_map_takes_for_y(model):
     np.testing.assert_allclose(noise.std(axis=(0, 1)), 1e-3, rtol=0.15)
     z = model.latent(x)
     np.testing.assert_allclose([z.mean(), z.std()], [0, 1], atol=0.1)
+    np.testing.assert_array_equal(x, model.sample(KEY, 500, y.astype(jnp.bfloat16)))  # 20 and 40
     np.testing.assert_array_equal(x, model.sample(KEY, 500, y))
 
 

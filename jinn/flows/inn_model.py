@@ -334,7 +334,7 @@ class INN(nnx.Module):
         return as_event(x, self.event_shape, f"INN.{method}: x")
 
     def _checked_y(self, y: Any) -> Any:
-        return as_event(y, self.condition_shape, "INN: y")
+        return as_event(y, self.condition_shape, "INN: y", jnp.float32)
 
     def _initialized_from(self, x: Any, y: Any) -> "INN":
         """The INN with means and scales of the data, and the data-dependent parts of its map."""
