@@ -130,8 +130,10 @@ def test_a_weight_on_padding_alone_where_there_is_none():
 def test_models_and_batches_of_other_kinds():
     with raises("expected a model that jinn.flows.inn builds, got Flow"):
         inn_loss()(real_nvp(2, **SMALL), (X, Y), KEY)
-    with raises("y is missing; expected observations of shape (*batch, 1)"):
+    with raises("y is missing", "shape (*batch, 1), in training as the second of a tuple (x, y)"):
         inn_loss()(MODEL, X, KEY)
+    with raises("inn_loss: x: expected an array of shape (*batch, 2), got a list that makes none"):
+        inn_loss()(MODEL, [X, Y], KEY)
     with raises("inn_loss: x: expected shape (*batch, 2), got (6, 3)"):
         inn_loss()(MODEL, (np.ones((6, 3)), Y), KEY)
     with raises("rows of x and as many of y", "(n, 2) and (n, 1), got (6, 2) and (5, 1)"):
@@ -164,6 +166,9 @@ def test_calls_that_do_not_fit():
         MODEL.sample(KEY, -1, np.ones(1))
     with raises("INN.predict: x: expected shape (*batch, 2), got (3,)"):
         MODEL.predict(np.ones(3))
+    for wrong in ("ab", [[1.0, 2.0], [1.0]], None):
+        with raises(f"expected an array of shape (*batch, 2), got a {type(wrong).__name__}"):
+            MODEL.predict(wrong)
     with raises("INN.log_prob: x is padded by 3 elements"):
         LABELS.log_prob(X, np.zeros(6, int))
 

@@ -222,7 +222,10 @@ class INN(nnx.Module):
         """
         if y is None:
             shape = batched(self.condition_shape)
-            raise ValueError(f"INN: y is missing; expected observations of shape {shape}")
+            raise ValueError(
+                f"INN: y is missing; expected observations of shape {shape}, in training as the "
+                "second of a tuple (x, y)"
+            )
         if self.categories is None:
             return standardized(self._checked_y(y), self.y_mean, self.y_scale)
         return one_hot(y, self.categories)
