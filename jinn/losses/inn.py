@@ -70,7 +70,8 @@ def inn_loss(
         z_bandwidths: Lengths of the inverse multiquadratic kernel of loss_z, for standardised y.
         x_bandwidths: Those of loss_x, for standardised x.
         y_bandwidth: For noisy forward processes, a length s in deviations of y: in loss_x each pair
-            is weighted by ``exp(-|y_i - y_j|^2 / (2 s^2))``, so that x of like y are compared.
+            is weighted by ``exp(-|y_i - y_j|^2 / (2 s^2))``, so that x of like y are compared. A
+            batch should hold many of these, or samples come out too narrow.
         z_noise: Deviation of the noise on z in loss_reconstruction.
         x_warm_up: Steps in which the weight of loss_x grows exponentially, from 1/500 of its value.
             Validation has the whole weight.
