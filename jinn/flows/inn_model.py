@@ -17,14 +17,8 @@ from jinn.flows.archive import named_arrays, read_archive, with_arrays, write_ar
 from jinn.flows.compiled import compiled
 from jinn.flows.costs import costs
 from jinn.flows.failures import warn_of_failures
-from jinn.flows.inn_parts import (
-    InnOutput,
-    InnSizes,
-    check_rows,
-    inn_sizes,
-    labels_of,
-    one_hot,
-)
+from jinn.flows.inn_data import check_rows, labels_of, one_hot
+from jinn.flows.inn_parts import InnOutput, InnSizes, inn_sizes
 from jinn.flows.inn_passes import draw, log_density, outputs
 from jinn.flows.specification import build_specified, is_specified
 from jinn.flows.standardization import restored, standardized, statistics

@@ -11,8 +11,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from jinn.flows.inn_data import check_rows
 from jinn.flows.inn_model import INN
-from jinn.flows.inn_parts import check_rows
 from jinn.functional.kernels import mmd_squared
 from jinn.networks.options import is_count, is_positive
 from jinn.networks.randomness import as_key

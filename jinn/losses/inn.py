@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Array
 
 from jinn.bijectors.shapes import as_event
+from jinn.flows.inn_data import check_rows
 from jinn.flows.inn_model import INN
-from jinn.flows.inn_parts import SHARPNESS, InnOutput, check_rows
+from jinn.flows.inn_parts import SHARPNESS, InnOutput
 from jinn.functional.kernels import mmd_squared
 from jinn.losses.likelihood import split_batch
 from jinn.networks.options import is_positive
