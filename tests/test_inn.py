@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 import jinn
-from jinn.bijectors import ActNorm, Affine
+from jinn.bijectors import ActNorm, Affine, Invert
 from jinn.bijectors.module import needs_initialization
-from jinn.flows import INN, inn
+from jinn.flows import INN, inn, residual_flow
 from jinn.flows.inn_parts import inn_sizes
 from jinn.flows.specification import is_specified
+from jinn.flows.standardization import statistics
 from jinn.inference import check_latent
+from jinn.losses import negative_log_likelihood
 
 KEY = jax.random.key(0)
 SMALL = {"depth": 1, "hidden": (4,), "rngs": 0}
@@ -67,6 +69,9 @@ def test_shapes(model):
     assert model.sample(KEY, (5, 4), y[:7]).shape == (5, 4, 7, 3)
     assert model.log_prob(x[:, None], y[:7]).shape == (200, 7)
     assert repr(model).startswith("INN([x 3, padding 0] <-> [y 2, z 1, padding 0], Stack, param")
+    assert repr(model).endswith("; predict and sample are both fast (one pass))")
+    slow = jax.eval_shape(lambda: inn(3, 2, architecture="maf", **SMALL))
+    assert repr(slow).endswith("; predict is fast, sample is slow)")
 
 
 def test_data_standardise_x_and_y():
@@ -79,6 +84,23 @@ def test_data_standardise_x_and_y():
         np.testing.assert_allclose(values.mean(0), 0, atol=1e-5)
         np.testing.assert_allclose(values.std(0), 1, atol=1e-5)
     np.testing.assert_allclose(ready.encode(y)[:, 1], 0)  # it does not vary
+
+
+def test_standardisation_is_for_numbers_of_any_size():
+    x = np.array(3 + 2 * jax.random.normal(KEY, (200, 2)))
+    mean, scale = statistics(jnp.asarray(x))
+    np.testing.assert_array_equal(mean[...], jnp.mean(x, 0))
+    np.testing.assert_array_equal(scale[...], jnp.std(x, 0))
+    for size in (1e-30, 1e37):  # whose squares are no float32
+        mean, scale = statistics(jnp.asarray(size * x))
+        np.testing.assert_allclose(mean[...] / size, x.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(scale[...] / size, x.std(0), rtol=1e-5)
+    half = statistics(jnp.asarray(x, jnp.float16))
+    assert half[0].dtype == half[1].dtype == jnp.float32
+    np.testing.assert_allclose(half[1][...], x.std(0), rtol=1e-3)
+    for constant in (0.0, 0.1, 1e-35):
+        _, scale = statistics(jnp.full((7, 1), constant))
+        np.testing.assert_array_equal(scale[...], 1)
 
 
 def test_little_padding_is_not_blown_up():
@@ -94,6 +116,7 @@ def test_samples_are_what_the_forward_map_takes_for_y(model):
     np.testing.assert_allclose(noise.std(axis=(0, 1)), 1e-3, rtol=0.15)
     z = model.latent(x)
     np.testing.assert_allclose([z.mean(), z.std()], [0, 1], atol=0.1)
+    np.testing.assert_array_equal(x, model.sample(KEY, 500, y.astype(jnp.bfloat16)))  # 20 and 40
     np.testing.assert_array_equal(x, model.sample(KEY, 500, y))
 
 
@@ -111,6 +134,39 @@ def test_the_density_counts_every_change_of_units(model):
     expected = normal(model.predict(x), y, scales).sum(1) + normal(model.latent(x)).sum(1)
     expected = expected + jnp.linalg.slogdet(jacobians)[1]
     np.testing.assert_allclose(model.log_prob(x, y), expected, rtol=1e-3, atol=1e-2)
+
+
+def test_the_density_counts_what_pads_a_short_z():
+    model = moved(inn(3, 1, z_dim=1, y_noise=0.1, padding_noise=0.05, **SMALL))
+    x = jax.random.normal(KEY, (5, 3))
+    out, log_det = model.bijector.forward_and_log_det(x)
+    y = out[:, :1] + 0.02
+    scales = jnp.array([[0.1, 1.0, 0.05]])
+    expected = jax.scipy.stats.norm.logpdf(out, jnp.pad(y, ((0, 0), (0, 2))), scales)
+    np.testing.assert_allclose(model.log_prob(x, y), expected.sum(1) + log_det, rtol=1e-4)
+
+
+def test_many_rows_are_taken_in_chunks(model, monkeypatch):
+    monkeypatch.setattr("jinn.flows.chunks.CHUNK_ROWS", 2)
+    x, y = pairs(7)
+    for call in (model.predict, model.latent):
+        np.testing.assert_allclose(call(x), [call(row) for row in x], rtol=1e-4, atol=1e-5)
+    expected = [[model.log_prob(row, other) for other in y[:3]] for row in x]
+    np.testing.assert_allclose(model.log_prob(x[:, None], y[:3]), expected, rtol=1e-4)
+
+
+def test_the_memory_of_predictions_does_not_grow_with_the_hidden_layers_of_all_rows():
+    wide = inn(3, 2, depth=1, hidden=(64,), rngs=0)
+    x = jax.ShapeDtypeStruct((100_000, 3), jnp.float32)
+    for call in (INN.predict, INN.latent):
+        memory = jax.jit(call).lower(wide, x).compile().memory_analysis()
+        assert memory.temp_size_in_bytes < 10e6  # one hidden layer of all rows takes 26 MB
+
+
+def test_the_density_is_trained_by_the_default_loss(model):
+    batch = pairs(20)
+    expected = -np.mean(model.log_prob(*batch))
+    np.testing.assert_allclose(negative_log_likelihood(model, batch, KEY)[0], expected, rtol=1e-5)
 
 
 def test_padding_is_zero_in_predictions_and_dropped_from_samples():
@@ -138,6 +194,24 @@ def test_labels():
     found = model.predict(x)
     assert found.shape == (5, 4) and jnp.issubdtype(found.dtype, jnp.integer)
     assert "y one of 3" in str(model)
+
+
+def test_labels_that_cannot_be_looked_at_are_nan_where_they_are_out_of_range():
+    model = INN(Affine((5,)), 2, categories=3)
+    found = jax.jit(model.encode)(jnp.array([1, 3, -1]))
+    np.testing.assert_array_equal(found, [[0, 1, 0], [np.nan] * 3, [np.nan] * 3])
+    x = jnp.array([[0.0, 1.0], [jnp.nan, 1.0]])
+    np.testing.assert_array_equal(model.predict(x), [1, -1])
+
+
+def test_entries_without_a_solution_are_announced():
+    model = INN(Invert(residual_flow(2, **SMALL).bijector), 2, 1)
+    x = jnp.array([[0.0, 1.0], [jnp.nan, 1.0]])
+    for name, call in (("predict", model.predict), ("latent", model.latent)):
+        with pytest.warns(RuntimeWarning, match=f"INN.{name}: no result for 1 of 2"):
+            call(x)
+    with pytest.warns(RuntimeWarning, match="INN.log_prob: no result for 1 of 2"):
+        model.log_prob(x, x[:1, 1:])
 
 
 def test_transformations_take_it_as_a_pytree(model):
@@ -179,3 +253,11 @@ def test_the_check_of_latents_tells_good_from_bad():
     bent = good.at[:, 1].set(jnp.sqrt(0.5) * (good[:, 0] ** 2 - 1))  # dependent, not correlated
     bent = check_latent(model, bent, good[:, :1], draws=50)
     assert bent.joint_mmd > bent.joint_threshold
+
+
+def test_the_check_of_latents_shows_numbers_that_are_not_finite():
+    x = jax.random.normal(KEY, (5, 2))
+    found = check_latent(as_they_are(2, 1), x.at[3].set(jnp.nan), x[:, :1], draws=2)
+    assert jnp.isnan(found.mmd) and jnp.isnan(found.joint_mmd) and jnp.isnan(found.correlation)
+    constant = check_latent(as_they_are(2, 1), x, jnp.full((5, 1), 0.1), draws=2)
+    np.testing.assert_allclose(constant.correlation, 0, atol=1e-6)

@@ -104,13 +104,25 @@ def test_the_likelihood_is_what_numpy_makes_of_it(padded, known_noise):
     np.testing.assert_allclose(value, np.dot([2, 1, 1, -1], list(expected.values())), rtol=1e-3)
 
 
-def test_the_likelihood_is_the_density_at_noisy_y(known_noise):
-    model = moved(jinn.initialize(inn(2, 1, y_noise=0.1, **SMALL), X, Y[:, :1]))
-    value, _ = evaluate(inn_loss(method="likelihood"), model, (X, Y[:, :1]))
-    noisy = Y[:, :1] + 0.1 * waves(ROWS, 2)[:, :1] * Y[:, :1].std()
-    constants = np.log(2 * np.pi) + np.log(0.1) + np.log(X.std(0)).sum()
-    density = model.log_prob(X, noisy)
+@pytest.mark.parametrize("z_dim", [1, 2])
+def test_the_likelihood_is_the_density_at_noisy_y(known_noise, z_dim):
+    x, y = np.concatenate([X, Y[:, :1]], 1), Y[:, 1:2]
+    options = {"z_dim": z_dim, "y_noise": 0.1, "padding_noise": 0.2}
+    model = moved(jinn.initialize(inn(3, 1, **options, **SMALL), x, y))
+    value, metrics = evaluate(inn_loss(method="likelihood"), model, (x, y))
+    assert ("loss_padding" in metrics) == (z_dim == 1)
+    noisy = y + 0.1 * waves(ROWS, 3)[:, :1] * y.std()
+    constants = 1.5 * np.log(2 * np.pi) + np.log(0.1) + np.log(x.std(0)).sum()
+    constants += (2 - z_dim) * np.log(0.2)
+    density = model.log_prob(x, noisy)
     np.testing.assert_allclose(value, -np.mean(density) - constants, rtol=1e-3)
+
+
+def test_what_pads_a_short_z_is_drawn_to_zero():
+    model = INN(Affine((3,), learned=True), 3, 1, z_dim=1)
+    x = np.concatenate([X, X[:, :1] + 2], 1)
+    _, metrics = evaluate(inn_loss(x_weight=0.0), model, (x, X[:, :1]))
+    np.testing.assert_allclose(metrics["loss_padding"], np.mean(x[:, 2] ** 2), rtol=1e-5)
 
 
 def test_labels_are_learned_by_their_cross_entropy_and_one_hot_vectors(known_noise):

@@ -211,6 +211,7 @@ def test_integers_and_half_precision_are_widened():
     np.testing.assert_allclose(mmd_squared(half, x + 1), mmd_squared(x, x + 1), atol=1e-6)
 
 
+@pytest.mark.no_type_hook
 @pytest.mark.parametrize(
     ("x", "y", "options", "text"),
     [
@@ -222,8 +223,17 @@ def test_integers_and_half_precision_are_widened():
         ((5, 2), (5, 2), {"kernel": "laplace"}, "unknown kernel 'laplace'; choose from"),
         ((5, 2), (5, 2), {"bandwidths": (0.1, 0.0)}, "expected positive bandwidths"),
         ((5, 2), (5, 2), {"bandwidths": ()}, "expected positive bandwidths"),
+        ((5, 2), (5, 2), {"bandwidths": (0.1, 1e-30)}, r"of float32, got \(0.1, 1e-30\)"),
+        ((5, 2), (5, 2), {"bandwidths": float("inf")}, "in the range of float32, got inf"),
+        ((5, 2), (5, 2), {"bandwidths": None}, "expected positive bandwidths, .* got None"),
         ((5, 2), (5, 2), {"condition_bandwidth": 1.0}, "1.0 and no conditions"),
         ((5, 2), (5, 2), {"conditions": CONDITIONS}, "a positive condition_bandwidth"),
+        (
+            (5, 2),
+            (5, 2),
+            {"conditions": CONDITIONS[0], "condition_bandwidth": 1.0},
+            r"expected conditions=\(a, b\).* and conditions, a ndarray",
+        ),
         (
             (5, 2),
             (4, 2),

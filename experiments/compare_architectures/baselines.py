@@ -12,10 +12,10 @@ from flax import nnx
 from jaxtyping import Array
 
 from jinn.flows import INN
+from jinn.flows.standardization import restored, standardized, statistics
 from jinn.functional.kernels import mmd_squared
 from jinn.losses import inn_loss
 from jinn.networks import MLP
-from jinn.networks.buffer import Buffer, constant
 
 LATENT_WEIGHT = 100.0
 NOISE = 0.02
@@ -37,20 +37,20 @@ class Scales(nnx.Module):
 
     def __init__(self, x: Array, y: Array) -> None:
         """See the class."""
-        self.x_mean, self.x_scale = Buffer(x.mean(0)), Buffer(x.std(0))
-        self.y_mean, self.y_scale = Buffer(y.mean(0)), Buffer(y.std(0))
+        self.x_mean, self.x_scale = statistics(x)
+        self.y_mean, self.y_scale = statistics(y)
 
     def standardize(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Bring rows of both to mean 0 and deviation 1."""
-        return _standardize(x, self.x_mean, self.x_scale), self.standardize_y(y)
+        return standardized(x, self.x_mean, self.x_scale), self.standardize_y(y)
 
     def standardize_y(self, y: Array) -> Array:
         """Bring y of any leading axes to mean 0 and deviation 1."""
-        return _standardize(y, self.y_mean, self.y_scale)
+        return standardized(y, self.y_mean, self.y_scale)
 
     def restore(self, u: Array) -> Array:
         """Bring standardised x of any leading axes back to its units."""
-        return u * _aligned(self.x_scale, u) + _aligned(self.x_mean, u)
+        return restored(u, self.x_mean, self.x_scale)
 
 
 class Decoding(nnx.Module):
@@ -173,8 +173,7 @@ class WithDecoder(Decoding):
         inn = self.inn
         code = jnp.broadcast_to(inn.encode(y), (*shape, *y.shape))
         z = jax.random.normal(key, (*code.shape[:-1], inn.sizes.z), code.dtype)
-        u = self.decoder(jnp.concatenate([code, z], -1))
-        return u * _aligned(inn.x_scale, u) + _aligned(inn.x_mean, u)
+        return inn.restore(self.decoder(jnp.concatenate([code, z], -1)))
 
     def _initialized_from(self, x: Any, y: Any) -> "WithDecoder":
         """With the INN initialised from data, as `jinn.initialize` asks of models."""
@@ -205,11 +204,3 @@ _draw = jax.jit(lambda model, key, shape, y: model.draw(key, shape, y), static_a
 
 def _mean_square(error: Array) -> Array:
     return jnp.mean(jnp.sum(error**2, -1))
-
-
-def _aligned(buffer: Buffer, like: Array) -> Array:
-    return constant(buffer).reshape(*[1] * (like.ndim - 1), -1)
-
-
-def _standardize(values: Array, mean: Buffer, scale: Buffer) -> Array:
-    return (values - _aligned(mean, values)) / _aligned(scale, values)

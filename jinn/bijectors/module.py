@@ -4,10 +4,10 @@ from typing import Any, TypeVar
 
 import jax
 from flax import nnx
-from jax.core import Tracer
 
 from jinn.bijectors.base import Bijector, InitializedFlag
 from jinn.bijectors.container import member_condition
+from jinn.bijectors.values import check_data
 from jinn.networks.spectral import SpectralKernel
 
 Module = TypeVar("Module")
@@ -80,7 +80,8 @@ def initialize(flow: Module, x: Any, condition: Any = None) -> Module:
     if getattr(flow, "condition_shape", None) is not None:  # it may be the base's alone
         condition = member_condition(bijector, condition)
     x, condition = bijector._check(x, condition, bijector.event_shape, "x")
-    _check_data(x, condition)
+    check_data(x, "x")
+    check_data(condition, "condition")
     new: Any = bijector._initialize(x, condition, invert=False)[0]
     if isinstance(flow, Bijector):
         return new
@@ -108,17 +109,6 @@ def first_not_finite(bijector: Bijector, x: Any, condition: Any = None) -> str |
         if not all(bool(jax.numpy.isfinite(leaf).all()) for leaf in jax.tree.leaves(results)):
             return name
     return None
-
-
-def _check_data(x: Any, condition: Any) -> None:
-    for name, leaves in (("x", jax.tree.leaves(x)), ("condition", jax.tree.leaves(condition))):
-        for leaf in leaves:
-            if leaf.size == 0:
-                raise ValueError(f"initialize: expected rows of {name}, got shape {leaf.shape}")
-            if not isinstance(leaf, Tracer) and not bool(jax.numpy.isfinite(leaf).all()):
-                raise ValueError(
-                    f"initialize: {name} has NaN or infinite values; remove or repair these rows"
-                )
 
 
 def refresh(flow: Module) -> Module:

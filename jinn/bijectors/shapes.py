@@ -128,7 +128,13 @@ def _as_array(
 ) -> Array:
     if isinstance(value, dict):
         raise ValueError(f"{name}: expected an array of shape {batched(shape)}, got a dict")
-    array = jnp.asarray(value)
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name}: expected an array of shape {batched(shape)}, got a {type(value).__name__} "
+            f"that makes none. It said: {error}"
+        ) from error
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise ValueError(f"{name}: expected real numbers, got {array.dtype}")
     if not jnp.issubdtype(array.dtype, jnp.floating):

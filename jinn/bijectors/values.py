@@ -1,4 +1,4 @@
-"""Numbers that a user gives as parameters."""
+"""Numbers that a user gives as parameters, and data to find parameters from."""
 
 from typing import Any
 
@@ -21,6 +21,25 @@ def check_finite(value: Array, name: str, given: Any) -> None:
     """
     if not isinstance(value, Tracer) and not bool(jnp.isfinite(value).all()):
         raise ValueError(f"{name}: expected finite numbers, got {given}")
+
+
+def check_data(data: Any, name: str) -> None:
+    """Check data that parameters are to be found from: rows, and outside of a trace finite ones.
+
+    Args:
+        data: A pytree of arrays, or None.
+        name: What to call it in an error.
+
+    Raises:
+        ValueError: If there are no rows, or a number is infinite or NaN.
+    """
+    for leaf in jax.tree.leaves(data):
+        if leaf.size == 0:
+            raise ValueError(f"initialize: expected rows of {name}, got shape {leaf.shape}")
+        if not isinstance(leaf, Tracer) and not bool(jnp.isfinite(leaf).all()):
+            raise ValueError(
+                f"initialize: {name} has NaN or infinite values; remove or repair these rows"
+            )
 
 
 def fit_to_event(

@@ -81,13 +81,14 @@ def named_arrays(tree: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves if hasattr(leaf, "dtype")}
 
 
-def with_arrays(tree: Any, arrays: dict[str, Any], name: str) -> Any:
+def with_arrays(tree: Any, arrays: dict[str, Any], name: str, argument: str) -> Any:
     """A pytree with its arrays replaced by those of the same paths.
 
     Args:
         tree: The pytree.
         arrays: Arrays by path, as `named_arrays` gives them.
         name: What to call the arrays in an error.
+        argument: What the user may give a pytree of the right form by: "flow" or "model".
 
     Returns:
         The pytree.
@@ -107,8 +108,8 @@ def with_arrays(tree: Any, arrays: dict[str, Any], name: str) -> Any:
         differences += [*(f"{path} is only in the file" for path in unknown), *wrong]
         shown = "; ".join(differences[:3]) + ("; ..." if len(differences) > 3 else "")
         raise ValueError(
-            f"{name}: the saved arrays do not fit the flow in {len(differences)} places: {shown}; "
-            "pass flow= a flow built with the same options"
+            f"{name}: the saved arrays do not fit the {argument} in {len(differences)} places: "
+            f"{shown}; pass {argument}= a {argument} built with the same options"
         )
 
     def replace(path: Any, leaf: Any) -> Any:

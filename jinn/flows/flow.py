@@ -13,6 +13,7 @@ from jinn.bijectors.shapes import batch_shape, check_condition, check_sample_sha
 from jinn.distributions.base import Distribution
 from jinn.flows.chunks import draw_in_chunks, map_chunks
 from jinn.flows.compiled import compiled
+from jinn.flows.costs import costs
 from jinn.flows.failures import warn_of_failures
 from jinn.networks.randomness import as_key
 
@@ -218,15 +219,9 @@ class Flow(nnx.Module):
     def __repr__(self) -> str:
         """Describe the flow: its parts, shapes, parameter count and fast direction."""
         params = jax.tree.leaves(nnx.state(self, nnx.Param))
-        costs = {
-            "both": "log_prob and sample are both fast (one pass)",
-            "forward": "log_prob is fast, sample is slow",
-            "inverse": "sample is fast, log_prob is slow",
-            "neither": "log_prob and sample are both slow",
-        }
         return (
             f"Flow({type(self.bijector).__name__}, {type(self.base).__name__}, "
             f"event_shape={self.event_shape}, condition_shape={self.condition_shape}, "
             f"parameters={sum(map(jnp.size, params)):,}; "
-            f"{costs[self.bijector.fast_direction]})"
+            f"{costs(self.bijector.fast_direction, 'log_prob', 'sample')})"
         )

@@ -1,5 +1,6 @@
 """The builder of bidirectional INNs."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -56,7 +57,8 @@ def inn(
         **options: Options of that builder, such as depth, hidden and mixing.
 
     Returns:
-        The INN; `predict`, `latent` and `sample` take one pass each.
+        The INN. `predict`, `latent` and `sample` take one pass each, but for `sample` of "maf" and
+        "residual_flow" and the others of "iaf".
 
     Raises:
         ValueError: If y has more dimensions than x and the padding leave room for, or an option is
@@ -67,10 +69,15 @@ def inn(
         Rahner, Pellegrini, Klessen, Maier-Hein, Rother, Kothe, 2019),
         https://arxiv.org/abs/1808.04730
     """
-    if architecture not in _BUILDERS:
+    if architecture not in list(_BUILDERS):
         raise ValueError(
             f"inn: expected architecture to be one of {list(_BUILDERS)}, got {architecture!r}"
         )
+    taken = {"event_dim", "condition_dim", "rngs"}
+    known = [n for n in inspect.signature(_BUILDERS[architecture]).parameters if n not in taken]
+    for name in options:
+        if name not in known:
+            raise ValueError(f"inn: {architecture} takes no option {name!r} here, only {known}")
     sizes = inn_sizes("inn", x_dim, y_dim, categories=categories, z_dim=z_dim, padding=padding)
     return INN(
         _BUILDERS[architecture](sizes.total, rngs=rngs, **options).bijector,

@@ -1,6 +1,5 @@
 """The bidirectional INN: x to what is observed of it, y, and to the rest, z, by one map."""
 
-import math
 import os
 import warnings
 from numbers import Integral
@@ -9,17 +8,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.core import Tracer
 from jaxtyping import Array
 
-from jinn.bijectors.base import Bijector, Buffer, InitializedFlag, constant
+from jinn.bijectors.base import Bijector, Buffer, InitializedFlag
 from jinn.bijectors.shapes import as_event, batched, check_sample_shape, match_batch
+from jinn.bijectors.values import check_data
 from jinn.flows.archive import named_arrays, read_archive, with_arrays, write_archive
-from jinn.flows.chunks import draw_in_chunks, map_chunks
 from jinn.flows.compiled import compiled
+from jinn.flows.costs import costs
 from jinn.flows.failures import warn_of_failures
+from jinn.flows.inn_data import check_rows, labels_of, one_hot
 from jinn.flows.inn_parts import InnOutput, InnSizes, inn_sizes
+from jinn.flows.inn_passes import draw, log_density, outputs
 from jinn.flows.specification import build_specified, is_specified
+from jinn.flows.standardization import restored, standardized, statistics
 from jinn.networks.options import is_positive
 from jinn.networks.randomness import as_key
 
@@ -84,13 +86,21 @@ class INN(nnx.Module):
             raise ValueError(
                 "INN: expected a bijector of vectors without a condition, got "
                 f"{type(bijector).__name__} of events {shape} and conditions "
-                f"{getattr(bijector, 'condition_shape', None)}"
+                f"{getattr(bijector, 'condition_shape', None)}; of a flow pass flow.bijector"
             )
         for name, value in (("y_noise", y_noise), ("padding_noise", padding_noise)):
             if not is_positive(value):
                 raise ValueError(f"INN: expected {name} to be positive, got {value!r}")
+        if isinstance(x_dim, Integral) and x_dim > shape[0]:
+            raise ValueError(
+                f"INN: x has {x_dim} elements, more than the {shape[0]} of the bijector's events; "
+                "pass a bijector of longer ones, to which x is padded"
+            )
         padding = shape[0] - x_dim if isinstance(x_dim, Integral) else 0
-        sizes = inn_sizes("INN", x_dim, y_dim, categories=categories, z_dim=z_dim, padding=padding)
+        remedy = "pass a bijector of events of at least {total} elements"
+        sizes = inn_sizes(
+            "INN", x_dim, y_dim, categories=categories, z_dim=z_dim, padding=padding, remedy=remedy
+        )
         self.sizes: InnSizes = sizes
         self.categories = categories
         self.event_shape: tuple[int, ...] = (sizes.x,)
@@ -109,15 +119,17 @@ class INN(nnx.Module):
             x: Parameters `(*batch, x_dim)`.
 
         Returns:
-            `(*batch, y_dim)` in the units of the training data, or labels `(*batch,)`.
+            `(*batch, y_dim)` in the units of the training data, or labels `(*batch,)`, which are -1
+            where the map gives NaN.
 
         Raises:
             ValueError: If the shape is wrong.
         """
-        y = compiled(INN._outputs, (self, self._checked(x, "predict"))).y
+        y = compiled(outputs, (self, self._checked(x, "predict"))).y
+        warn_of_failures("INN.predict", y, (self.sizes.y,), self.bijector, "forward")
         if self.categories is not None:
-            return jnp.argmax(y, axis=-1)
-        return y * _aligned(self.y_scale, y) + _aligned(self.y_mean, y)
+            return labels_of(y)
+        return restored(y, self.y_mean, self.y_scale)
 
     def latent(self, x: Any) -> Array:
         """What y does not say of x, `z = f_z(x)`; compiled.
@@ -132,7 +144,9 @@ class INN(nnx.Module):
         Raises:
             ValueError: If the shape is wrong.
         """
-        return compiled(INN._outputs, (self, self._checked(x, "latent"))).z
+        z = compiled(outputs, (self, self._checked(x, "latent"))).z
+        warn_of_failures("INN.latent", z, (self.sizes.z,), self.bijector, "forward")
+        return z
 
     def sample(self, key: jax.Array, shape: int | tuple[int, ...] = (), y: Any = None) -> Array:
         """Draw samples of `p(x | y)`, `x = f^-1(y + y_noise e, z)`; compiled, and in chunks.
@@ -151,19 +165,21 @@ class INN(nnx.Module):
         """
         axes: Any = (shape,) if isinstance(shape, Integral) else shape
         sizes = check_sample_shape(axes, "INN.sample")
-        x = compiled(INN._sample, (self, as_key(key, "INN.sample: key"), self.encode(y)), sizes)
+        x = compiled(draw, (self, as_key(key, "INN.sample: key"), self.encode(y)), sizes)
         warn_of_failures("INN.sample", x, self.event_shape, self.bijector, "inverse")
         return x
 
-    def log_prob(self, x: Any, y: Any) -> Array:
+    def log_prob(self, x: Any, y: Any, *, key: jax.Array | None = None) -> Array:
         """Log-density, `log N(f_y(x); y, y_noise^2) + log N(f_z(x); 0, 1) + log|det df/dx|`.
 
         It is that of `sample`, so a posterior under a tolerance of y_noise, and means something for
-        a map that was trained by maximum likelihood.
+        a map that was trained by maximum likelihood. Where z has fewer elements than y leaves of x,
+        what pads it adds `log N(f_p(x); 0, padding_noise^2)`.
 
         Args:
             x: Parameters `(*batch, x_dim)`.
             y: Observations `(*y_batch, y_dim)`, or labels `(*y_batch,)`.
+            key: A JAX key for a stochastic log-determinant; None is deterministic.
 
         Returns:
             `log p(x | y)` in nats per unit of x, `(*batch,)`, the broadcast of both batches.
@@ -175,13 +191,16 @@ class INN(nnx.Module):
         if self.sizes.x_padding:
             raise ValueError(
                 f"INN.log_prob: x is padded by {self.sizes.x_padding} elements, with which alone "
-                "it has a density; build the INN with z_dim = x_dim - y_dim and no padding"
+                "it has a density; build the INN with padding=0, or train it by "
+                'loss=jinn.losses.inn_loss(method="likelihood"), which takes both together'
             )
         code = self.encode(y)
         x = match_batch(
             self._checked(x, "log_prob"), code, self.event_shape, (self.sizes.y,), "INN.log_prob"
         )
-        return compiled(INN._log_prob, (self, x, code))
+        result = compiled(log_density, (self, x, code, key))
+        warn_of_failures("INN.log_prob", result, (), self.bijector, "forward")
+        return result
 
     def encode(self, y: Any) -> Array:
         """Write y as the map gives it: standardised, or for labels as one-hot vectors.
@@ -190,32 +209,20 @@ class INN(nnx.Module):
             y: Observations `(*batch, y_dim)`, or labels `(*batch,)` of an integer type.
 
         Returns:
-            `(*batch, code_dim)`.
+            `(*batch, code_dim)`; NaN for labels that are out of range within a transformation.
 
         Raises:
             ValueError: If y is missing, of a wrong shape, or no label from 0 to categories - 1.
         """
         if y is None:
             shape = batched(self.condition_shape)
-            raise ValueError(f"INN: y is missing; expected observations of shape {shape}")
+            raise ValueError(
+                f"INN: y is missing; expected observations of shape {shape}, in training as the "
+                "second of a tuple (x, y)"
+            )
         if self.categories is None:
-            y = self._checked_y(y)
-            return (y - _aligned(self.y_mean, y)) / _aligned(self.y_scale, y)
-        labels = jnp.asarray(y)
-        if not jnp.issubdtype(labels.dtype, jnp.integer):
-            raise ValueError(
-                f"INN: expected y to be labels of an integer type, from 0 to {self.categories - 1},"
-                f" got {labels.dtype}; pass y.astype(int) of shape (*batch,), the argmax of one-hot"
-                " vectors, or build the INN with y_dim instead of categories"
-            )
-        if not isinstance(labels, Tracer) and bool(
-            jnp.any((labels < 0) | (labels >= self.categories))
-        ):
-            raise ValueError(
-                f"INN: expected labels from 0 to {self.categories - 1}, got "
-                f"{int(labels.min())} to {int(labels.max())}"
-            )
-        return jax.nn.one_hot(labels, self.categories, dtype=jnp.result_type(float))
+            return standardized(self._checked_y(y), self.y_mean, self.y_scale)
+        return one_hot(y, self.categories)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the INN to a file without pickle, to be read by `INN.load`.
@@ -259,7 +266,7 @@ class INN(nnx.Module):
                 "not; pass model= an INN built as the saved one was"
             )
         blank = build_specified(description["specification"]) if model is None else model
-        return with_arrays(blank, arrays, f"INN.load: {path}")
+        return with_arrays(blank, arrays, f"INN.load: {path}", "model")
 
     def standardize(self, x: Array) -> Array:
         """Bring x to the mean 0 and the deviation 1 of the data that initialised the INN.
@@ -270,7 +277,18 @@ class INN(nnx.Module):
         Returns:
             Of the same shape.
         """
-        return (x - _aligned(self.x_mean, x)) / _aligned(self.x_scale, x)
+        return standardized(x, self.x_mean, self.x_scale)
+
+    def restore(self, u: Array) -> Array:
+        """Bring standardised x back to its units, as the inverse of `standardize`.
+
+        Args:
+            u: Standardised parameters `(*batch, x_dim)`.
+
+        Returns:
+            Of the same shape.
+        """
+        return restored(u, self.x_mean, self.x_scale)
 
     def split_forward(
         self, u: Array, padding: Array, *, with_log_det: bool = False, key: Any = None
@@ -313,51 +331,19 @@ class INN(nnx.Module):
         return as_event(x, self.event_shape, f"INN.{method}: x")
 
     def _checked_y(self, y: Any) -> Any:
-        return as_event(y, self.condition_shape, "INN: y")
-
-    def _outputs(self, x: Array) -> InnOutput:
-        u = self.standardize(x)
-        return self.split_forward(u, jnp.zeros((*u.shape[:-1], self.sizes.x_padding), u.dtype))
-
-    def _sample(self, key: jax.Array, code: Array, shape: tuple[int, ...]) -> Array:
-        def generate(key: jax.Array, shape: tuple[int, ...], code: Array) -> Array:
-            sizes = self.sizes
-            noise = jax.random.normal(key, (*shape, *code.shape[:-1], sizes.total), code.dtype)
-            e, z, padding = jnp.split(noise, (sizes.y, sizes.y + sizes.z), axis=-1)
-            y = code[(None,) * len(shape)] + self.y_noise * e
-            w = jnp.concatenate([y, z, self.padding_noise * padding], -1)
-            shapes: Any = {"event_shape": (sizes.total,), "condition_shape": None}
-            out = map_chunks(lambda w, _: self.bijector.inverse(w), w, None, **shapes)
-            u = out[..., : sizes.x]
-            return u * _aligned(self.x_scale, u) + _aligned(self.x_mean, u)
-
-        shape_of_code = (self.sizes.y,)
-        return draw_in_chunks(
-            generate, key, shape, code, condition_shape=shape_of_code, operands=self
-        )
-
-    def _log_prob(self, x: Array, code: Array) -> Array:
-        u = self.standardize(x)
-        out = self.split_forward(u, u[..., :0], with_log_det=True)
-        distance = (out.y - jnp.broadcast_to(code, out.y.shape)) / self.y_noise
-        scales = jnp.sum(jnp.log(constant(self.x_scale))) + self.sizes.y * math.log(self.y_noise)
-        constants = 0.5 * self.sizes.x * math.log(2 * math.pi) + scales
-        squares = jnp.sum(distance**2, -1) + jnp.sum(out.z**2, -1)
-        log_det: Any = out.log_det
-        return log_det - 0.5 * squares - constants.astype(squares.dtype)
+        return as_event(y, self.condition_shape, "INN: y", jnp.float32)
 
     def _initialized_from(self, x: Any, y: Any) -> "INN":
         """The INN with means and scales of the data, and the data-dependent parts of its map."""
         x = self._checked(x, "initialize")
         code = self.encode(y)
+        check_rows("INN", x, code, y, self)
+        check_data(x, "x")
+        check_data(code, "y")
         new = nnx.clone(self)
-        new.x_mean, new.x_scale = _statistics(x)
+        new.x_mean, new.x_scale = statistics(x)
         if self.categories is None:
-            new.y_mean, new.y_scale = _statistics(self._checked_y(y))
-        if len(x) != len(code) or x.ndim != 2:
-            raise ValueError(
-                f"INN: expected rows of x and as many of y, got {x.shape} and {jnp.shape(y)}"
-            )
+            new.y_mean, new.y_scale = statistics(self._checked_y(y))
         u = new.standardize(x)
         # Of deviation 1, lest an ActNorm blows up the little that pads x in training.
         padding = jax.random.normal(jax.random.key(0), (len(u), self.sizes.x_padding), u.dtype)
@@ -367,27 +353,16 @@ class INN(nnx.Module):
         return new
 
     def __repr__(self) -> str:
-        """Describe the INN: the lengths of its parts, its map and its parameter count."""
-        params = sum(map(jnp.size, jax.tree.leaves(nnx.state(self, nnx.Param))))
+        """Describe the INN: its parts' lengths, its map, parameter count and fast direction."""
+        params = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(self, nnx.Param)))
         s = self.sizes
         y = f"y {s.y}" if self.categories is None else f"y one of {s.y}"
         return (
             f"INN([x {s.x}, padding {s.x_padding}] <-> [{y}, z {s.z}, padding {s.z_padding}], "
-            f"{type(self.bijector).__name__}, parameters={params:,})"
+            f"{type(self.bijector).__name__}, parameters={params:,}; "
+            f"{costs(self.bijector.fast_direction, 'predict', 'sample')})"
         )
 
     def __str__(self) -> str:
         """Describe the INN, as `repr` does."""
         return repr(self)
-
-
-def _aligned(buffer: Buffer, like: Array) -> Array:
-    """A constant vector in the rank and the type of an array whose last axis it goes along."""
-    return constant(buffer).astype(like.dtype).reshape(*[1] * (like.ndim - 1), -1)
-
-
-def _statistics(values: Array) -> tuple[Buffer, Buffer]:
-    """Mean and deviation over the rows; the deviation is 1 where rows differ by rounding only."""
-    mean, deviation = jnp.mean(values, 0), jnp.std(values, 0)
-    rounding = 4 * jnp.finfo(values.dtype).eps * jnp.max(jnp.abs(values), 0)
-    return Buffer(mean), Buffer(jnp.where(deviation > rounding, deviation, 1.0))

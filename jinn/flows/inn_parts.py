@@ -56,6 +56,7 @@ def inn_sizes(
     categories: Any = None,
     z_dim: Any = None,
     padding: Any = None,
+    remedy: str = "expected padding of at least {padding}, or None to let it be chosen",
 ) -> InnSizes:
     """Find the lengths of an INN's parts, `x + x_padding = y + z + z_padding`.
 
@@ -67,6 +68,8 @@ def inn_sizes(
         z_dim: Length of z; None takes x_dim - y_dim, or x_dim where that is not positive or y is a
             label, if there is room.
         padding: Elements that pad x; None takes as few as y and z need.
+        remedy: What to do where there is too little room, for errors; it may name the padding and
+            the total that are needed.
 
     Returns:
         The lengths.
@@ -99,6 +102,6 @@ def inn_sizes(
         what = f"y has {y} elements" if categories is None else f"y has {y} categories"
         raise ValueError(
             f"{name}: {what} and z has {z}, more than the {x_dim} of x and {padding} of padding "
-            f"together; expected padding of at least {y + z - x_dim}, or None to let it be chosen"
+            f"together; {remedy.format(padding=y + z - x_dim, total=y + z)}"
         )
     return InnSizes(x_dim, y, z, room - x_dim, room - y - z)

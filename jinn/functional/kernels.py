@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
@@ -88,25 +89,39 @@ def mmd_squared(
             )
     if kernel not in _KERNELS:
         raise ValueError(f"mmd_squared: unknown kernel {kernel!r}; choose from {sorted(_KERNELS)}.")
-    lengths = tuple(float(h) for h in np.ravel(bandwidths))
-    if not lengths or not all(h > 0 for h in lengths):
-        raise ValueError(f"mmd_squared: expected positive bandwidths, got {lengths}.")
+    lengths = _lengths(bandwidths)
+    if not lengths:
+        raise ValueError(
+            "mmd_squared: expected positive bandwidths, whose squares are in the range of float32, "
+            f"got {bandwidths!r}."
+        )
     first, second = [x], [y]
     if conditions is not None or condition_bandwidth is not None:
         a, b = _checked_conditions(conditions, condition_bandwidth, len(x), len(y))
         first, second = [x, a], [y, b]
     dtype = jnp.promote_types(jnp.result_type(*first, *second, float), jnp.float32)
-    kinds = _Kernel(lengths, kernel, condition_bandwidth and float(condition_bandwidth))
+    width = None if condition_bandwidth is None else _lengths(condition_bandwidth)[0]
+    kinds = _Kernel(lengths, kernel, width)
     first, second = (tuple(leaf.astype(dtype) for leaf in side) for side in (first, second))
     return _mmd_squared(first, second, kinds, unbiased)
 
 
+def _lengths(bandwidths: Any) -> tuple[float, ...]:
+    """Them as numbers, or none where one is out of range."""
+    lengths = np.ravel(bandwidths).tolist()
+    usable = all(isinstance(h, Real) and 1e-18 < h < 1e18 for h in lengths)
+    return tuple(map(float, lengths)) if usable else ()
+
+
 def _checked_conditions(conditions: Any, bandwidth: Any, n: int, m: int) -> tuple[Array, Array]:
-    if conditions is None or bandwidth is None or not float(bandwidth) > 0:
+    pair = isinstance(conditions, tuple | list) and len(conditions) == 2
+    if not pair or len(_lengths(bandwidth)) != 1:
+        found = (
+            "no conditions" if conditions is None else f"conditions, a {type(conditions).__name__}"
+        )
         raise ValueError(
             "mmd_squared: expected conditions=(a, b) and a positive condition_bandwidth, or "
-            f"neither, got condition_bandwidth={bandwidth} and "
-            f"{'no' if conditions is None else 'with'} conditions."
+            f"neither, got condition_bandwidth={bandwidth} and {found}."
         )
     a, b = map(jnp.asarray, conditions)
     if a.ndim != 2 or b.ndim != 2 or (len(a), len(b), a.shape[1]) != (n, m, b.shape[1]):

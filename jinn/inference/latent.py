@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from numbers import Integral
+from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
@@ -11,8 +11,10 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from jinn.flows.inn_data import check_rows
 from jinn.flows.inn_model import INN
 from jinn.functional.kernels import mmd_squared
+from jinn.networks.options import is_count, is_positive
 from jinn.networks.randomness import as_key
 
 
@@ -65,7 +67,7 @@ def check_latent(
 
     Raises:
         ValueError: If the model is no INN, rows of x and y differ in number or are fewer than 3, or
-            draws or level are out of range.
+            draws, level or bandwidths are out of range.
 
     Reference:
         A Kernel Two-Sample Test. Gretton, Borgwardt, Rasch, Schoelkopf, Smola, 2012.
@@ -75,20 +77,18 @@ def check_latent(
         raise ValueError(
             f"check_latent: expected an INN of jinn.flows.inn, got {type(model).__name__}"
         )
-    if not isinstance(draws, Integral) or draws < 1 or not 0 < level < 1:
+    if not is_count(draws) or not (isinstance(level, Real) and 0 < float(level) < 1):
         raise ValueError(
             f"check_latent: expected at least 1 draw and a level between 0 and 1, got "
             f"draws={draws!r} and level={level!r}"
         )
     z, code = model.latent(x), model.encode(y)
-    if z.ndim != 2 or code.ndim != 2 or len(z) != len(code) or len(z) < 3:
-        raise ValueError(
-            f"check_latent: expected at least 3 rows of x and as many of y, got shapes "
-            f"{jnp.shape(x)} and {jnp.shape(y)}"
-        )
-    lengths = tuple(float(h) for h in np.ravel(bandwidths))
+    check_rows("check_latent", jnp.asarray(x), code, y, model, least=3)
+    lengths = np.ravel(bandwidths).tolist()
+    if not lengths or not all(map(is_positive, lengths)):
+        raise ValueError(f"check_latent: expected bandwidths to be positive, got {bandwidths!r}")
     key = as_key(0 if key is None else key, "check_latent: key")
-    return _check(z, code.astype(z.dtype), key, lengths, int(draws), float(level))
+    return _check(z, code.astype(z.dtype), key, tuple(lengths), int(draws), float(level))
 
 
 @partial(jax.jit, static_argnums=(3, 4, 5))
@@ -125,6 +125,7 @@ def _largest_correlation(z: Array, code: Array) -> Array:
     def standardized(a: Any) -> Array:
         centred = a - jnp.mean(a, axis=0, keepdims=True)
         deviation = jnp.std(a, axis=0, keepdims=True)
-        return jnp.where(deviation > 0, centred / jnp.where(deviation > 0, deviation, 1.0), 0.0)
+        varies = deviation != 0  # a NaN shows in the result
+        return jnp.where(varies, centred / jnp.where(varies, deviation, 1.0), 0.0)
 
     return jnp.max(jnp.abs(standardized(z).T @ standardized(code))) / len(z)

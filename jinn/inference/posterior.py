@@ -217,7 +217,7 @@ class Posterior(nnx.Module):
         )
         blank = _blank(description, flow, record)
         weights = {k: v for k, v in arrays.items() if k not in history}
-        return with_arrays(blank, weights, f"Posterior.load: {path}")
+        return with_arrays(blank, weights, f"Posterior.load: {path}", "flow")
 
     def _is_rebuilt(self, description: dict[str, Any], flow: Flow | None) -> bool:
         """Whether loading with this description would give a posterior of this form."""

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array
 
 from jinn.bijectors.shapes import as_event
+from jinn.flows.inn_data import check_rows
 from jinn.flows.inn_model import INN
 from jinn.flows.inn_parts import SHARPNESS, InnOutput
 from jinn.functional.kernels import mmd_squared
@@ -70,7 +71,8 @@ def inn_loss(
         z_bandwidths: Lengths of the inverse multiquadratic kernel of loss_z, for standardised y.
         x_bandwidths: Those of loss_x, for standardised x.
         y_bandwidth: For noisy forward processes, a length s in deviations of y: in loss_x each pair
-            is weighted by ``exp(-|y_i - y_j|^2 / (2 s^2))``, so that x of like y are compared.
+            is weighted by ``exp(-|y_i - y_j|^2 / (2 s^2))``, so that x of like y are compared. A
+            batch should hold many of these, or samples come out too narrow.
         z_noise: Deviation of the noise on z in loss_reconstruction.
         x_warm_up: Steps in which the weight of loss_x grows exponentially, from 1/500 of its value.
             Validation has the whole weight.
@@ -117,11 +119,14 @@ def inn_loss(
         raise ValueError(
             f"inn_loss: expected x_warm_up to be a number of steps of at least 0, got {x_warm_up!r}"
         )
+    widths = () if y_bandwidth is None else _lengths("y_bandwidth", y_bandwidth)
+    if len(widths) > 1:
+        raise ValueError(f"inn_loss: expected y_bandwidth to be one length, got {y_bandwidth!r}")
     return _INNLoss(
         method=method,
         z_bandwidths=_lengths("z_bandwidths", z_bandwidths),
         x_bandwidths=_lengths("x_bandwidths", x_bandwidths),
-        y_bandwidth=None if y_bandwidth is None else _lengths("y_bandwidth", y_bandwidth)[0],
+        y_bandwidth=widths[0] if widths else None,
         z_noise=float(z_noise),
         x_warm_up=int(x_warm_up),
         **dict(zip(PARTS, map(float, weights), strict=True)),
@@ -167,6 +172,11 @@ class _INNLoss:
             parts |= generated
             if "padding" in parts and extra is not None and not by_likelihood:
                 parts["padding"] += extra
+        if not parts:
+            raise ValueError(
+                "inn_loss: only padding_weight is positive, and this INN has no padding, so there "
+                "is nothing to train; give another part a weight"
+            )
         weights = {name: getattr(self, name) for name in PARTS} | {"log_det": -1.0}
         metrics = {_METRICS[name]: value for name, value in parts.items()}
         if self.x and self.x_warm_up:
@@ -184,11 +194,7 @@ class _INNLoss:
         checked: Any = as_event(x, model.event_shape, "inn_loss: x")
         u = model.standardize(checked)
         code = model.encode(y).astype(u.dtype)
-        if u.ndim != 2 or len(u) != len(code) or code.ndim != 2:
-            raise ValueError(
-                "inn_loss: expected a batch of rows of x and as many of y, got shapes "
-                f"{jnp.shape(x)} and {jnp.shape(y)}"
-            )
+        check_rows("inn_loss", u, code, y, model)
         least = 2 if self.x or (self.z and self.method == "mmd") else 1
         if len(u) < least:
             raise ValueError(
@@ -216,7 +222,7 @@ class _INNLoss:
             found = jnp.concatenate([out.z, jax.lax.stop_gradient(seen)], -1)
             wanted = jnp.concatenate([_normal(key, out.z, model.sizes.z), code], -1)
             parts["z"] = mmd_squared(found, wanted, bandwidths=self.z_bandwidths)
-        if self.padding and model.sizes.x_padding:
+        if self.padding and _is_padded(model):
             parts["padding"] = _mean_square(out.padding)
         return parts
 
@@ -258,9 +264,13 @@ def _likelihood_parts(model: INN, out: InnOutput, y: Array) -> dict[str, Array]:
         "z": 0.5 * _mean_square(out.z),
         "log_det": jnp.mean(log_det),
     }
-    if model.sizes.x_padding:
+    if _is_padded(model):
         parts["padding"] = 0.5 * _mean_square(out.padding) / model.padding_noise**2
     return parts
+
+
+def _is_padded(model: INN) -> bool:
+    return model.sizes.x_padding + model.sizes.z_padding > 0
 
 
 def _mean_square(differences: Array) -> Array:
@@ -279,7 +289,10 @@ def _parts(model: INN, joined: Array) -> list[Array]:
 
 
 def _lengths(name: str, given: Any) -> tuple[float, ...]:
-    lengths = tuple(np.ravel(given).tolist())
+    try:
+        lengths = np.ravel(given).tolist()
+    except ValueError:  # rows of different length
+        lengths = []
     if not lengths or not all(map(is_positive, lengths)):
         raise ValueError(f"inn_loss: expected {name} to be positive, got {given!r}")
     return tuple(map(float, lengths))
