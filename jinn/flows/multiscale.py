@@ -1,8 +1,7 @@
 """Multi-scale flows of images."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -11,60 +10,27 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jinn.bijectors.actnorm import ActNorm
 from jinn.bijectors.base import Bijector
 from jinn.bijectors.chain import Chain
 from jinn.bijectors.condition import EmbedCondition
-from jinn.bijectors.coupling import Coupling, TwoSidedCoupling, half_mask
+from jinn.bijectors.coupling import half_mask
 from jinn.bijectors.factor_out import FactorOut
-from jinn.bijectors.haar import Haar
-from jinn.bijectors.reshape import Reshape
+from jinn.bijectors.reshape import Haar, Reshape, Squeeze
 from jinn.bijectors.shapes import array_shape, freeze_shape
-from jinn.bijectors.squeeze import Squeeze
-from jinn.bijectors.stack import Backprop, Stack
-from jinn.bijectors.transformers import Affine, Transformer
+from jinn.bijectors.split import Split
+from jinn.bijectors.stack import Backprop
+from jinn.bijectors.transformers import Affine
 from jinn.distributions.standard_normal import StandardNormal
+from jinn.flows.blocks import Blocks
 from jinn.flows.flow import Flow
-from jinn.flows.mixing import Mixing, check_mixing, make_mixing
+from jinn.flows.mixing import Mixing, check_mixing
 from jinn.flows.specification import specified
-from jinn.functional.coupling import coupling_sizes
-from jinn.networks.condition import Pick
+from jinn.flows.stages import Downsample, Place, Stage, complete_stages, place_stages
 from jinn.networks.conv import ConvNet
 from jinn.networks.features import FeatureExtractor
 from jinn.networks.mlp import MLP
-from jinn.networks.options import is_count, layer_widths
+from jinn.networks.options import is_count
 from jinn.networks.randomness import as_key
-
-Downsample = Literal["haar", "squeeze"]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A part of a `multiscale_flow`: halve the image, apply blocks, let channels leave.
-
-    What is None is as the flow's argument of that name says.
-
-    Args:
-        downsample: "haar" or "squeeze" halves height and width first, None keeps them.
-        depth: Number of blocks, 0 for none.
-        hidden: Channels of the conditioners' hidden layers.
-        kernel_size: Sizes of the conditioners' kernels, see `jinn.networks.ConvNet`.
-        conditional: Whether the conditioners see the condition.
-        mask: "channels" couples the last half of the channels to the first; "checkerboard" couples
-            pixels to their neighbours, in two-sided blocks.
-        keep: Number of channels that go on behind the blocks, the first ones; the others leave to
-            the latent. None lets all go on.
-        rebalance: Factor of the averages in "haar", see `jinn.bijectors.Haar`.
-    """
-
-    downsample: Downsample | None = None
-    depth: int | None = None
-    hidden: Sequence[int] | int | None = None
-    kernel_size: Sequence[int] | int | None = None
-    conditional: bool = True
-    mask: Literal["channels", "checkerboard"] = "channels"
-    keep: int | None = None
-    rebalance: float = 1.0
 
 
 @specified
@@ -159,8 +125,10 @@ def multiscale_flow(
             "multiscale_flow: expected fully_connected to be a number of blocks >= 0, got "
             f"{fully_connected!r}"
         )
-    stages = _stages(scales, depth, downsample, hidden, kernel_size)
-    places = _places(shape, stages)
+    stages = complete_stages(
+        scales, depth=depth, downsample=downsample, hidden=hidden, kernel_size=kernel_size
+    )
+    places = place_stages(shape, stages)
     key, feature_key = jax.random.split(as_key(rngs))
     whole: Any = None
     if condition_shape is not None:
@@ -192,140 +160,16 @@ def multiscale_flow(
         last = places[-1].out
         n = math.prod(last)
         block_of_vectors = block | {"mixing": "permute", "hidden": fully_connected_hidden}
-        vectors = _Blocks(np.array(half_mask(n)), "vector", MLP, **block_of_vectors)
+        vectors = Blocks(np.array(half_mask(n)), "vector", MLP, **block_of_vectors)
         end = [Reshape(last, (n,)), vectors.stack(shapes, fully_connected, backprop, keys[-1])]
     for place, stage_key in reversed(list(zip(places, keys[:-1], strict=True))):
-        if place.out != place.shape:  # some channels leave
-            rest = Chain(end) if end else None
-            end = [FactorOut(place.shape, place.out[-1], rest=rest, names=(place.name, "last"))]
+        if place.leaving:
+            end = [_factor_out(place, end)]
         end = [*_stage(place, shapes, backprop, stage_key, block), *end]
     bijector: Bijector = Chain(end)
     if network is not None:
         bijector = EmbedCondition(bijector, network, whole)
     return Flow(bijector, StandardNormal(bijector.event_shape_out))
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A stage with the shapes of its events: before, in and behind its blocks."""
-
-    stage: Stage
-    name: str
-    start: tuple[int, ...]
-    shape: tuple[int, ...]
-    out: tuple[int, ...]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.shape[0], self.shape[1]
-
-    @property
-    def conditional(self) -> bool:
-        return self.stage.conditional and bool(self.stage.depth)
-
-
-def _stages(scales: Any, depth: Any, downsample: Any, hidden: Any, kernel_size: Any) -> list[Stage]:
-    """The stages, with the flow's arguments where they say nothing."""
-    if is_count(scales):
-        depths = _one_each(depth, scales, "depth")
-        kinds = _one_each(downsample, scales, "downsample")
-        half = [-1] * (scales - 1) + [None]
-        stages = [
-            Stage(kind, n, keep=keep) for kind, n, keep in zip(kinds, depths, half, strict=True)
-        ]
-    elif isinstance(scales, Sequence) and scales and not isinstance(scales, str):
-        depths = _one_each(depth, len(scales), "depth")
-        stages = [_as_stage(stage, default) for stage, default in zip(scales, depths, strict=True)]
-    else:
-        raise ValueError(
-            "multiscale_flow: expected scales to be a number such as 3, or a list of Stages, got "
-            f"{scales!r}"
-        )
-    complete = []
-    for i, stage in enumerate(stages):
-        name = f"multiscale_flow: stage {i}"
-        widths = hidden if stage.hidden is None else stage.hidden
-        widths = layer_widths(widths, name)
-        sizes = kernel_size if stage.kernel_size is None else stage.kernel_size
-        if sizes is None:
-            sizes = (3, *[1] * (len(widths) - 1), 3)
-        if not (stage.depth == 0 or is_count(stage.depth)):
-            raise ValueError(f"{name}: expected depth >= 0, got {stage.depth!r}")
-        if stage.downsample not in ("haar", "squeeze", None):
-            raise ValueError(
-                f'{name}: expected downsample to be "haar", "squeeze" or, in a Stage, None, got '
-                f"{stage.downsample!r}"
-            )
-        if stage.mask not in ("channels", "checkerboard"):
-            raise ValueError(
-                f'{name}: expected mask to be "channels" or "checkerboard", got {stage.mask!r}'
-            )
-        complete.append(replace(stage, hidden=widths, kernel_size=sizes))
-    return complete
-
-
-def _as_stage(stage: Any, depth: int) -> Stage:
-    known = {field.name for field in fields(Stage)}
-    if isinstance(stage, Mapping) and set(stage) <= known:
-        stage = Stage(**stage)
-    if not isinstance(stage, Stage):
-        raise ValueError(
-            f"multiscale_flow: expected Stages, or dicts with keys of {sorted(known)}, got "
-            f"{stage!r}"
-        )
-    return stage if stage.depth is not None else replace(stage, depth=depth)
-
-
-def _one_each(value: Any, n: int, name: str) -> list[Any]:
-    values = [value] * n if isinstance(value, int | str) else value
-    if not isinstance(values, Sequence) or len(values) != n:
-        raise ValueError(
-            f"multiscale_flow: expected {name} to be one value, or one for each of {n} scales, got "
-            f"{value!r}"
-        )
-    return list(values)
-
-
-def _places(shape: tuple[int, ...], stages: list[Stage]) -> list[_Place]:
-    """The stages with their shapes, which are checked."""
-    places, halvings = [], 0
-    left: set[str] = set()
-    for i, stage in enumerate(stages):
-        name = f"multiscale_flow: stage {i}"
-        start = shape
-        if stage.downsample is not None:
-            height, width, channels = shape
-            if height % 2 or width % 2:
-                unit = 2 ** (halvings + 1)
-                raise ValueError(
-                    f"{name} cannot halve images of {height} x {width} pixels, the event after "
-                    f"{halvings} halvings; crop or pad events to multiples of {unit} pixels, or "
-                    "use fewer scales"
-                )
-            shape, halvings = (height // 2, width // 2, 4 * channels), halvings + 1
-        channels = shape[-1]
-        if stage.depth and stage.mask == "channels" and channels < 2:
-            raise ValueError(
-                f"{name} has one channel and couples by channels; use "
-                'Stage(mask="checkerboard"), or halve the image first'
-            )
-        keep = channels // 2 if stage.keep == -1 else stage.keep
-        if keep is not None and not (is_count(keep) and keep < channels):
-            raise ValueError(
-                f"{name}: expected keep to be 1 to {channels - 1} of its {channels} channels, or "
-                f"None for all, got {keep!r}"
-            )
-        out = shape if keep is None else (*shape[:2], int(keep))
-        place = _Place(stage, f"scale_{halvings}", start, shape, out)
-        if out != shape and place.name in left:
-            raise ValueError(
-                f"{name}: channels left {halvings} halvings down already, as {place.name!r}; let "
-                "all leave in one stage, or halve the image between"
-            )
-        left |= {place.name} if out != shape else set()
-        places.append(place)
-        shape = out
-    return places
 
 
 def _conditioning(
@@ -382,7 +226,7 @@ def _check_maps(shapes: Any, sizes: dict[str, Any], fully_connected: bool) -> No
 
 
 def _stage(
-    place: _Place, shapes: Any, backprop: Backprop, key: jax.Array, block: dict[str, Any]
+    place: Place, shapes: Any, backprop: Backprop, key: jax.Array, block: dict[str, Any]
 ) -> list[Bijector]:
     """A stage's bijectors, but for what leaves."""
     stage, members = place.stage, []
@@ -401,72 +245,14 @@ def _stage(
     hidden: Any = stage.hidden
     network = partial(ConvNet, kernel_size=stage.kernel_size, residual=len(set(hidden)) == 1)
     name = place.name if stage.conditional else None
-    blocks = _Blocks(mask, name, network, **block, hidden=hidden)
+    blocks = Blocks(mask, name, network, **block, hidden=hidden)
     return [*members, blocks.stack(shapes, stage.depth, backprop, key)]
 
 
-@dataclass(frozen=True)
-class _Blocks:
-    """Blocks of ActNorm (if they are normalised), mixing and coupling, of images or vectors."""
-
-    mask: np.ndarray
-    entry: str | None
-    """The entry of a dict condition that they see; None for unconditional ones."""
-    network: Callable[..., nnx.Module]
-    mixing: Mixing
-    two_sided: bool
-    normalize: bool
-    transformer: Transformer
-    hidden: Sequence[int] | int
-    activation: str
-    param_dtype: Any
-    dtype: Any
-
-    def stack(
-        self, shapes: Any, depth: int, backprop: Backprop, key: jax.Array
-    ) -> Stack | EmbedCondition:
-        """A number of them, given the shape of the flow's condition or embedding."""
-        if not isinstance(shapes, dict) or self.entry not in shapes:
-            shape = None if isinstance(shapes, dict) or self.entry is None else shapes
-            return Stack(partial(self.make, shape), depth, rngs=key, backprop=backprop)
-        make = partial(self.make, shapes[self.entry])
-        stack = Stack(make, depth, rngs=key, backprop=backprop)
-        return EmbedCondition(stack, Pick(self.entry), shapes)
-
-    def make(self, condition_shape: Any, key: jax.Array) -> Bijector:
-        """One block."""
-        shape = self.mask.shape
-        keys = jax.random.split(key, 3)
-        mix = make_mixing(
-            self.mixing,
-            shape,
-            keys[0],
-            leaving=None if self.two_sided else half_mask(shape[-1]),
-            param_dtype=self.param_dtype,
-        )
-        masks = (self.mask, ~self.mask)[: 1 + self.two_sided]
-        sizes = [coupling_sizes(mask) for mask in masks]
-        networks = [
-            self.network(
-                n_in,
-                self.transformer.n_params * n_out,
-                hidden=self.hidden,
-                condition_shape=condition_shape,
-                activation=self.activation,
-                param_dtype=self.param_dtype,
-                dtype=self.dtype,
-                rngs=network_key,
-            )
-            for (n_in, n_out), network_key in zip(sizes, keys[1:], strict=False)
-        ]
-        options: Any = {
-            "mask": self.mask,
-            "transformer": self.transformer,
-            "condition_shape": condition_shape,
-        }
-        if self.two_sided:
-            couple = TwoSidedCoupling(shape, conditioners=(networks[0], networks[1]), **options)
-        else:
-            couple = Coupling(shape, conditioner=networks[0], **options)
-        normalization = [ActNorm(shape, param_dtype=self.param_dtype)] if self.normalize else []
-        return Chain([*normalization, mix, couple])
+def _factor_out(place: Place, rest: list[Bijector]) -> Bijector:
+    """Let the last channels leave; the others go through the rest, if any."""
+    if not rest:
+        return Split(place.shape, {"last": place.out[-1], place.name: place.leaving})
+    chain = Chain(rest)
+    rest_name = None if isinstance(chain.event_shape_out, dict) else "last"
+    return FactorOut(chain, channels=place.leaving, name=place.name, rest_name=rest_name)

@@ -1,4 +1,4 @@
-"""The registry's cases of flows of images."""
+"""The registry's cases of the multi-scale flow."""
 
 from functools import partial
 from typing import Any
@@ -31,7 +31,7 @@ _STAGES = (
     Stage(depth=1, hidden=(4, 4)),
 )
 
-IMAGE_CASES: dict[str, Case] = {
+MULTISCALE_CASES: dict[str, Case] = {
     "multiscale_flow 4x4x3": _case(Chain, (4, 4, 3), mixing="orthogonal"),
     "multiscale_flow 4x4x3, picture": _case(
         EmbedCondition, (4, 4, 3), condition_shape=(8, 8, 1), depth=1, fully_connected=1
