@@ -23,14 +23,12 @@ from jinn.bijectors.elementwise import Affine as Affine
 from jinn.bijectors.elementwise import Logit as Logit
 from jinn.bijectors.elementwise import Sigmoid as Sigmoid
 from jinn.bijectors.elementwise import Unconstrain as Unconstrain
-from jinn.bijectors.factor_out import FactorOut as FactorOut
 from jinn.bijectors.few_parameters import Planar as Planar
 from jinn.bijectors.few_parameters import Radial as Radial
 from jinn.bijectors.few_parameters import Sylvester as Sylvester
 from jinn.bijectors.fourier import FourierConvolution as FourierConvolution
 from jinn.bijectors.graph import Graph as Graph
 from jinn.bijectors.graph import Intermediates as Intermediates
-from jinn.bijectors.haar import Haar as Haar
 from jinn.bijectors.householder import Householder as Householder
 from jinn.bijectors.inv_auto import InvAutoActivation as InvAutoActivation
 from jinn.bijectors.inv_auto import InvAutoConv as InvAutoConv
@@ -47,7 +45,6 @@ from jinn.bijectors.reshape import Reshape as Reshape
 from jinn.bijectors.residual import InvertibleResidual as InvertibleResidual
 from jinn.bijectors.split import Concatenate as Concatenate
 from jinn.bijectors.split import Split as Split
-from jinn.bijectors.squeeze import Squeeze as Squeeze
 from jinn.bijectors.stack import Stack as Stack
 from jinn.bijectors.transformed import Elementwise as Elementwise
 from jinn.bijectors.triangular import PLU as PLU
