@@ -32,13 +32,6 @@ _STAGES = (
 )
 
 MULTISCALE_CASES: dict[str, Case] = {
-    "multiscale_flow 4x4x3": _case(Chain, (4, 4, 3), mixing="orthogonal"),
-    "multiscale_flow 4x4x3, picture": _case(
-        EmbedCondition, (4, 4, 3), condition_shape=(8, 8, 1), depth=1, fully_connected=1
-    ),
-    "multiscale_flow 4x4x2, maps": _case(
-        Chain, (4, 4, 2), condition_shape=_maps(4, 4), scales=_STAGES, fully_connected=1
-    ),
     "multiscale_flow 8x8x1, two-sided": _case(
         Chain, (8, 8, 1), two_sided=True, scales=3, depth=1, downsample="squeeze", slow=True
     ),
@@ -51,4 +44,11 @@ MULTISCALE_CASES: dict[str, Case] = {
     "multiscale_flow 16x16x3, vector": _case(
         Chain, (16, 16, 3), condition_shape=(3,), scales=3, slow=True
     ),
+    "multiscale_flow 4x4x2, maps": _case(
+        Chain, (4, 4, 2), condition_shape=_maps(4, 4), scales=_STAGES, fully_connected=1
+    ),
+    "multiscale_flow 4x4x3, picture": _case(
+        EmbedCondition, (4, 4, 3), condition_shape=(8, 8, 1), depth=1, fully_connected=1
+    ),
+    "multiscale_flow 4x4x3": _case(Chain, (4, 4, 3), mixing="orthogonal"),
 }

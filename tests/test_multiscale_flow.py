@@ -23,12 +23,10 @@ SMALL = {"scales": 2, "depth": 1, "hidden": 4, "features": 2, "rngs": 0}
 def perturbed(module, size=0.1):
     """The module with other parameters, since couplings start as the identity."""
     leaves, treedef = jax.tree.flatten(module)
-    keys = jax.random.split(jax.random.key(9), len(leaves))
+    generator = np.random.default_rng(9)
     changed = [
-        leaf + size * jax.random.normal(key, leaf.shape, leaf.dtype) if learns else leaf
-        for leaf, key, learns in zip(
-            leaves, keys, jax.tree.leaves(jinn.trainable(module)), strict=True
-        )
+        leaf + size * generator.normal(size=leaf.shape).astype(leaf.dtype) if learns else leaf
+        for leaf, learns in zip(leaves, jax.tree.leaves(jinn.trainable(module)), strict=True)
     ]
     return jax.tree.unflatten(treedef, changed)
 
