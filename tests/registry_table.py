@@ -26,7 +26,7 @@ COSTS = {
 }
 """Costs forward and inverse of the kinds in which one direction is not a pass over the event."""
 MEMBERS = "its members'"
-CONTAINERS = ("Chain", "Stack", "Graph", "Invert", "Conjugate", "EmbedCondition")
+CONTAINERS = ("Chain", "Stack", "Graph", "Invert", "Conjugate", "EmbedCondition", "FactorOut")
 LOG_DETS = {
     "InvertibleResidual": "yes, or by an estimate",
     "Continuous": "yes, or by an estimate",

@@ -23,6 +23,7 @@ from jinn.bijectors.elementwise import Affine as Affine
 from jinn.bijectors.elementwise import Logit as Logit
 from jinn.bijectors.elementwise import Sigmoid as Sigmoid
 from jinn.bijectors.elementwise import Unconstrain as Unconstrain
+from jinn.bijectors.factor_out import FactorOut as FactorOut
 from jinn.bijectors.few_parameters import Planar as Planar
 from jinn.bijectors.few_parameters import Radial as Radial
 from jinn.bijectors.few_parameters import Sylvester as Sylvester
@@ -41,7 +42,9 @@ from jinn.bijectors.orthogonal import Orthogonal as Orthogonal
 from jinn.bijectors.permute import Permute as Permute
 from jinn.bijectors.powers import Exp as Exp
 from jinn.bijectors.powers import Power as Power
+from jinn.bijectors.reshape import Haar as Haar
 from jinn.bijectors.reshape import Reshape as Reshape
+from jinn.bijectors.reshape import Squeeze as Squeeze
 from jinn.bijectors.residual import InvertibleResidual as InvertibleResidual
 from jinn.bijectors.split import Concatenate as Concatenate
 from jinn.bijectors.split import Split as Split

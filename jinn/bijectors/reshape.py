@@ -1,4 +1,4 @@
-"""Events in another shape."""
+"""Events in another shape: reshaped, squeezed, or as wavelets."""
 
 import math
 from typing import Any
@@ -9,10 +9,21 @@ from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, zeros_log_det
 from jinn.bijectors.shapes import array_shape
+from jinn.functional.reshape import (
+    BandOrder,
+    check_haar_options,
+    haar_forward,
+    haar_inverse,
+    halved_shape,
+    squeeze_forward,
+    squeeze_inverse,
+)
 
 
 class Reshape(Bijector):
     """Give events another shape, elements in row-major order; the log-determinant is 0.
+
+    `Reshape((H, W, C), (H * W * C,))` flattens an image, before fully connected blocks.
 
     Args:
         event_shape: Shape of one event, such as `(H, W, C)`.
@@ -45,6 +56,91 @@ class Reshape(Bijector):
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
         return _reshape(y, self.event_shape_out, self.event_shape)
+
+
+class Haar(Bijector):
+    """Haar wavelet transform, `(H, W, C) -> (H / 2, W / 2, 4 C)`: averages and details.
+
+    By default orthonormal, with log-determinant 0. `Invert(Haar(...))` is the upsampling.
+
+    Args:
+        event_shape: Shape of one event, `(H, W, C)`, height and width even.
+        averaging: Whether the average band is the mean of its four pixels, not twice that.
+        rebalance: A positive factor of all bands.
+        order: "band" puts the averages of all channels first, then the horizontal, vertical and
+            diagonal details; "channel" keeps the four bands of a channel together. See
+            `jinn.functional.haar_forward`.
+
+    Raises:
+        ValueError: If the event is no image, a side is odd, or an option is out of range.
+
+    Reference:
+        Guided Image Generation with Conditional Invertible Neural Networks (Ardizzone, Lüth,
+        Kruse, Rother, Köthe, 2019), https://arxiv.org/abs/1907.02392
+    """
+
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        *,
+        averaging: bool = False,
+        rebalance: float = 1.0,
+        order: BandOrder = "band",
+    ) -> None:
+        """See the class."""
+        shape = _image_shape(event_shape, "Haar")
+        check_haar_options(rebalance, order, "Haar")
+        self._declare(shape, event_shape_out=halved_shape(shape, "Haar"))
+        self.averaging, self.rebalance, self.order = bool(averaging), float(rebalance), order
+
+    def _forward(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Array, Array | None]:
+        return haar_forward(x, averaging=self.averaging, rebalance=self.rebalance, order=self.order)
+
+    def _inverse(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Array, Array | None]:
+        return haar_inverse(y, averaging=self.averaging, rebalance=self.rebalance, order=self.order)
+
+
+class Squeeze(Bijector):
+    """Move blocks of 2 x 2 pixels into the channels, `(H, W, C) -> (H / 2, W / 2, 4 C)`; log-det 0.
+
+    The four pixels of a block come one after the other, row by row, each with all its channels.
+
+    Args:
+        event_shape: Shape of one event, `(H, W, C)`, height and width even.
+
+    Raises:
+        ValueError: If the event is no image, or a side is odd.
+
+    Reference:
+        i-RevNet: Deep Invertible Networks (Jacobsen, Smeulders, Oyallon, 2018),
+        https://arxiv.org/abs/1802.07088
+    """
+
+    def __init__(self, event_shape: tuple[int, ...]) -> None:
+        """See the class."""
+        shape = _image_shape(event_shape, "Squeeze")
+        self._declare(shape, event_shape_out=halved_shape(shape, "Squeeze"))
+
+    def _forward(
+        self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Array, Array | None]:
+        return squeeze_forward(x)
+
+    def _inverse(
+        self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
+    ) -> tuple[Array, Array | None]:
+        return squeeze_inverse(y)
+
+
+def _image_shape(event_shape: Any, name: str) -> tuple[int, ...]:
+    shape = array_shape(event_shape, f"{name} event_shape")
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(f"{name}: expected events (height, width, channels), got {shape}")
+    return shape
 
 
 def _reshape(x: Array, shape: tuple[int, ...], shape_out: tuple[int, ...]) -> tuple[Array, Array]:

@@ -55,6 +55,10 @@ class Distribution(nnx.Module, abc.ABC):
     def _sample(self, key: jax.Array, batch: tuple[int, ...], condition: Any) -> Any:
         """Draw events of shape `(*batch, *event_shape)`."""
 
+    def _log_probs(self, x: Any, condition: Any) -> dict[str, Array] | None:
+        """Log-densities of a dict event's parts by key, or None if it has no independent parts."""
+        return None
+
     @final
     def log_prob(self, x: Any, condition: Any = None) -> Array:
         """Log-density, `log p(x | condition)`, in nats.
@@ -69,11 +73,40 @@ class Distribution(nnx.Module, abc.ABC):
         Raises:
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
+        return self._log_prob(*self._check(x, condition))
+
+    @final
+    def log_probs(self, x: Any, condition: Any = None) -> dict[str, Array]:
+        """Log-density of every part of dict events, in nats; they sum to `log_prob`.
+
+        Of a multi-scale flow, `flow.base.log_probs(flow.bijector.forward(x))` are those of the
+        latents of every scale.
+
+        Args:
+            x: Events `(*batch, *event_shape)`, dicts.
+            condition: Conditions `(*condition_batch, *condition_shape)`, or None.
+
+        Returns:
+            Log-densities of shape `(*batch,)` by the keys of the events.
+
+        Raises:
+            ValueError: If events are no dicts of independent parts, a shape is wrong, or a
+                condition is missing or unexpected.
+        """
+        log_probs = self._log_probs(*self._check(x, condition))
+        if log_probs is None:
+            raise ValueError(
+                f"{type(self).__name__}: log_probs is for dict events of independent parts, got "
+                f"events of shape {self.event_shape}; use log_prob"
+            )
+        return log_probs
+
+    def _check(self, x: Any, condition: Any) -> tuple[Any, Any]:
+        """Check and convert the arguments of a call, and broadcast x to the call's batch."""
         name = type(self).__name__
         x = as_event(x, self.event_shape, f"{name}: x")
         condition = check_condition(condition, self.condition_shape, name, event_dtype(x))
-        x = match_batch(x, condition, self.event_shape, self.condition_shape, name)
-        return self._log_prob(x, condition)
+        return match_batch(x, condition, self.event_shape, self.condition_shape, name), condition
 
     @final
     def sample(self, key: jax.Array, shape: tuple[int, ...] = (), condition: Any = None) -> Any:

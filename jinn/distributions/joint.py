@@ -16,7 +16,8 @@ from jinn.distributions.base import Distribution
 class Joint(Distribution):
     """Independent parts of dict events, `log p(x | c) = sum_k log p_k(x[k] | c)`.
 
-    The base of a flow over a `Graph` with several outputs. `joint.parts[k]` is the density of one.
+    The base of a flow over a `Graph` with several outputs, or over `FactorOut`s. `joint.parts[k]`
+    is the density of one, and `joint.log_probs(x, condition)` has those of all by their keys.
 
     Args:
         parts: The density of each part by its key. Those that take a condition take the same.
@@ -50,9 +51,11 @@ class Joint(Distribution):
         self.parts: dict[str, Distribution] = nnx.data(dict(parts))
 
     def _log_prob(self, x: Any, condition: Any) -> Array:
+        return reduce(add, self._log_probs(x, condition).values())
+
+    def _log_probs(self, x: Any, condition: Any) -> dict[str, Array]:
         parts = sorted(self.parts.items())
-        log_probs = [part.log_prob(x[key], _own(part, condition)) for key, part in parts]
-        return reduce(add, log_probs)
+        return {key: part.log_prob(x[key], _own(part, condition)) for key, part in parts}
 
     def _sample(self, key: jax.Array, batch: tuple[int, ...], condition: Any) -> Any:
         shape = batch[: len(batch) - len(batch_shape(condition, self.condition_shape))]

@@ -23,14 +23,25 @@ class StandardNormal(Distribution):
         self._declare(event_shape)
 
     def _log_prob(self, x: Any, condition: Any) -> Array:
-        rank = len(batch_shape(x, self.event_shape))
         total: Any = 0.0
-        for part in jax.tree.leaves(x):
+        for log_prob in jax.tree.leaves(self._each(x)):
+            total = total + log_prob
+        return total
+
+    def _log_probs(self, x: Any, condition: Any) -> dict[str, Array] | None:
+        return self._each(x) if isinstance(x, dict) else None
+
+    def _each(self, x: Any) -> Any:
+        """Log-density of every array of an event."""
+        rank = len(batch_shape(x, self.event_shape))
+
+        def log_prob(part: Array) -> Array:
             wide = part.astype(jnp.promote_types(part.dtype, jnp.float32))
             axes = tuple(range(rank, part.ndim))
             n = math.prod(part.shape[rank:])
-            total = total - 0.5 * (jnp.sum(wide * wide, axes) + n * math.log(2 * math.pi))
-        return total
+            return -0.5 * (jnp.sum(wide * wide, axes) + n * math.log(2 * math.pi))
+
+        return jax.tree.map(log_prob, x)
 
     def _sample(self, key: jax.Array, batch: tuple[int, ...], condition: Any) -> Any:
         if not isinstance(self.event_shape, dict):

@@ -54,7 +54,8 @@ def draw(model: Any, key: jax.Array, code: Array, shape: tuple[int, ...]) -> Arr
         out = map_chunks(lambda w, _: model.bijector.inverse(w), w, None, **shapes)
         return model.restore(out[..., : sizes.x])
 
-    return draw_in_chunks(generate, key, shape, code, condition_shape=(sizes.y,), operands=model)
+    chunks: Any = {"event_shape": (sizes.x,), "condition_shape": (sizes.y,)}
+    return draw_in_chunks(generate, key, shape, code, operands=model, **chunks)
 
 
 def log_density(model: Any, x: Array, code: Array, key: jax.Array | None) -> Array:

@@ -91,6 +91,10 @@ from jinn.functional.powers import power_forward as power_forward
 from jinn.functional.powers import power_inverse as power_inverse
 from jinn.functional.radial import radial_forward as radial_forward
 from jinn.functional.radial import radial_inverse as radial_inverse
+from jinn.functional.reshape import haar_forward as haar_forward
+from jinn.functional.reshape import haar_inverse as haar_inverse
+from jinn.functional.reshape import squeeze_forward as squeeze_forward
+from jinn.functional.reshape import squeeze_inverse as squeeze_inverse
 from jinn.functional.residual import residual_forward as residual_forward
 from jinn.functional.residual import residual_inverse as residual_inverse
 from jinn.functional.residual import (
