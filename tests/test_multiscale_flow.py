@@ -169,7 +169,7 @@ def test_bfloat16_networks_keep_float32_densities():
 
 
 def test_it_learns_the_density_of_correlated_pixels():
-    """Pixels of a Gaussian: at the optimum the loss is its entropy, 12.27 nats; at first 22.70."""
+    """Pixels of a Gaussian: at the optimum the loss is its entropy, 10.44 nats; at first 22.71."""
     places = np.stack(np.meshgrid(*[np.arange(4)] * 2, indexing="ij"), -1).reshape(16, 2)
     distance = np.abs(places[:, None] - places[None]).sum(-1)
     covariance = 0.8**distance
@@ -183,7 +183,7 @@ def test_it_learns_the_density_of_correlated_pixels():
     start = -flow.log_prob(simulate(KEY, 4096)).mean()
     result = jinn.fit(KEY, flow, simulate, steps=400, batch_size=256, progress=False)
     end = -result.flow.log_prob(simulate(jax.random.key(1), 4096)).mean()
-    assert start - optimum > 5.0
+    assert start - optimum > 12.0
     assert -0.2 < end - optimum < 0.4
 
 
