@@ -168,6 +168,7 @@ def test_bfloat16_networks_keep_float32_densities():
     assert np.abs(found - exact).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_it_learns_the_density_of_correlated_pixels():
     """Pixels of a Gaussian: at the optimum the loss is its entropy, 10.44 nats; at first 22.71."""
     places = np.stack(np.meshgrid(*[np.arange(4)] * 2, indexing="ij"), -1).reshape(16, 2)
