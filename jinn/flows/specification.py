@@ -3,13 +3,15 @@
 import inspect
 import json
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict
 from functools import wraps
 from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
+
+from jinn.flows.stages import Stage
 
 Parameters = ParamSpec("Parameters")
 Model = TypeVar("Model")
@@ -110,8 +112,8 @@ def plain(value: Any) -> Any:
     """Express an argument of a builder in the types that JSON has.
 
     Args:
-        value: Numbers of any kind, strings, types of arrays, None, or lists, dicts or dataclasses
-            of these.
+        value: Numbers of any kind, strings, types of arrays, None, `Stage`s of image flows, or
+            lists or dicts of these.
 
     Returns:
         The value.
@@ -125,8 +127,8 @@ def plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, Real):
         return float(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Stage):
+        value = asdict(value)
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

@@ -109,7 +109,7 @@ def mmd_squared(
 def _lengths(bandwidths: Any) -> tuple[float, ...]:
     """Them as numbers, or none where one is out of range."""
     lengths = np.ravel(bandwidths).tolist()
-    usable = all(isinstance(h, Real) and 1e-18 < h < 1e18 for h in lengths)
+    usable = all(isinstance(h, Real) and 1e-18 < float(h) < 1e18 for h in lengths)
     return tuple(map(float, lengths)) if usable else ()
 
 
