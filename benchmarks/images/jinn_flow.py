@@ -17,15 +17,15 @@ def build(case: Case, **options: Any) -> jinn.Flow:
     """Builds the flow of a case."""
     shape = (case.size, case.size, case.channels)
     maps = {name: (size, size, channels) for name, (size, channels) in case.maps.items()}
-    glow = {"downsample": "squeeze", "mixing": "plu"}
-    two_sided = {
+    glow: dict[str, Any] = {"downsample": "squeeze", "mixing": "plu"}
+    two_sided: dict[str, Any] = {
         "condition_shape": maps,
         "mixing": "permute",
         "two_sided": True,
         "normalize": False,
         "law": "arctan",
     }
-    options = {
+    settings: dict[str, Any] = {
         "scales": case.scales,
         "depth": case.depth,
         "hidden": (case.hidden, case.hidden),
@@ -33,14 +33,14 @@ def build(case: Case, **options: Any) -> jinn.Flow:
         "activation": "relu",
         "rngs": 0,
     } | options
-    return jinn.flows.multiscale_flow(shape, **options, **two_sided if case.conditional else glow)
+    return jinn.flows.multiscale_flow(shape, **settings, **two_sided if case.conditional else glow)
 
 
 def data(case: Case, flow: jinn.Flow) -> tuple[jax.Array, Any]:
     """A batch of images, and their feature maps or None."""
     key, *keys = jax.random.split(jax.random.key(0), 1 + case.scales)
     x = jax.random.normal(key, (case.batch, case.size, case.size, case.channels))
-    if flow.condition_shape is None:
+    if not isinstance(flow.condition_shape, dict):
         return x, None
     shapes = flow.condition_shape.items()
     return x, {

@@ -65,7 +65,7 @@ class Blocks:
         Returns:
             The blocks, conditional on all of the condition or on their entry of it.
         """
-        if not isinstance(shapes, dict) or self.entry not in shapes:
+        if not isinstance(shapes, dict) or self.entry is None or self.entry not in shapes:
             shape = None if isinstance(shapes, dict) or self.entry is None else shapes
             return Stack(partial(self.make, shape), depth, rngs=key, backprop=backprop)
         make = partial(self.make, shapes[self.entry])

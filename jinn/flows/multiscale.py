@@ -248,7 +248,8 @@ def _stage(
         mask = np.broadcast_to(board[..., None], place.shape)
         block = block | {"two_sided": True}
     hidden: Any = stage.hidden
-    network = partial(ConvNet, kernel_size=stage.kernel_size, residual=len(set(hidden)) == 1)
+    sizes: Any = stage.kernel_size
+    network = partial(ConvNet, kernel_size=sizes, residual=len(set(hidden)) == 1)
     name = place.name if stage.conditional else None
     blocks = Blocks(mask, name, network, **block, hidden=hidden)
     return [*members, blocks.stack(shapes, stage.depth, backprop, key)]

@@ -58,7 +58,7 @@ class FeatureExtractor(nnx.Module):
     ) -> None:
         """See the class."""
         param_dtype = floating_type(param_dtype, "FeatureExtractor")
-        widths = (channels,) * len(sizes) if is_count(channels) else tuple(_listed(channels))
+        widths: Any = (channels,) * len(sizes) if is_count(channels) else _listed(channels)
         if len(set(sizes.values())) < max(len(sizes), 1):
             raise ValueError(
                 f"FeatureExtractor: expected the different sizes of one map or more, got {sizes}"
@@ -171,8 +171,8 @@ class _Layer(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(shape[-1:], param_dtype))
 
 
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, Sequence) else [value]
+def _listed(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, Sequence) else (value,)
 
 
 def _halvings(
