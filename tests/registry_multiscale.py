@@ -13,8 +13,8 @@ def _bijector(dtype: Any, **options: Any) -> Bijector:
     return multiscale_flow(param_dtype=dtype, rngs=0, **options).bijector
 
 
-def _case(kind: type[Bijector], event_shape: tuple, *, slow: bool = False, **options: Any) -> Case:
-    return Case(kind, partial(_bijector, event_shape=event_shape, **options), slow=slow)
+def _case(kind: type[Bijector], event_shape: tuple, **options: Any) -> Case:
+    return Case(kind, partial(_bijector, event_shape=event_shape, **options))
 
 
 def _maps(height: int, width: int) -> dict[str, tuple[int, ...]]:
@@ -32,18 +32,6 @@ _STAGES = (
 )
 
 MULTISCALE_CASES: dict[str, Case] = {
-    "multiscale_flow 8x8x1, two-sided": _case(
-        Chain, (8, 8, 1), two_sided=True, scales=3, depth=1, downsample="squeeze", slow=True
-    ),
-    "multiscale_flow 8x8x1, checkerboard, maps": _case(
-        Chain, (8, 8, 1), condition_shape=_maps(8, 8), scales=_STAGES, slow=True
-    ),
-    "multiscale_flow 12x20x2, picture": _case(
-        EmbedCondition, (12, 20, 2), condition_shape=(12, 20, 1), slow=True
-    ),
-    "multiscale_flow 16x16x3, vector": _case(
-        Chain, (16, 16, 3), condition_shape=(3,), scales=3, slow=True
-    ),
     "multiscale_flow 4x4x2, maps": _case(
         Chain, (4, 4, 2), condition_shape=_maps(4, 4), scales=_STAGES, fully_connected=1
     ),
