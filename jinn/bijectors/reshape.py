@@ -91,7 +91,8 @@ class Haar(Bijector):
         shape = image_shape(event_shape, "Haar")
         check_haar_options(rebalance, order, "Haar")
         self._declare(shape, event_shape_out=halved_shape(shape, "Haar"))
-        self.averaging, self.rebalance, self.order = bool(averaging), float(rebalance), order
+        self.averaging, self.rebalance = bool(averaging), float(rebalance)
+        self.order: BandOrder = order
 
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
