@@ -41,6 +41,7 @@ from tests.registry_elementwise import ELEMENTWISE_CASES
 from tests.registry_graph import GRAPH_CASES
 from tests.registry_images import IMAGE_CASES
 from tests.registry_maps import MAP_CASES
+from tests.registry_multiscale import MULTISCALE_CASES
 from tests.registry_residual import RESIDUAL_CASES
 from tests.registry_zoo import ZOO_CASES
 
@@ -399,3 +400,4 @@ CASES["coupling composed, conditional"] = Case(
 
 CASES |= MAP_CASES | ELEMENTWISE_CASES | ZOO_CASES | GRAPH_CASES | BLOCK_CASES
 CASES |= RESIDUAL_CASES | CONTINUOUS_CASES | AUTOREGRESSIVE_CASES | IMAGE_CASES
+CASES |= MULTISCALE_CASES

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import jinn
-from jinn.functional.spectral import convolution_norm_bound, convolve, spectral_norm
+from jinn.functional.convolution import convolve
+from jinn.functional.spectral import convolution_norm_bound, spectral_norm
 from jinn.networks import LipschitzConvNet, LipschitzMLP
 from jinn.networks.spectral import CONTRACTIONS, SpectralKernel
 

@@ -108,7 +108,7 @@ def test_conjugates():
         ({"law": "sigmoid"}, "expected law to be one of ['arctan', 'tanh'], got 'sigmoid'"),
         ({"clamp": -1.0, "volume_preserving": True}, "VolumePreserving transformer: expected a"),
         ({"event_shape": ()}, "all_in_one_block: expected an event with a last axis, got ()"),
-        ({"event_shape": (2, 2, 3)}, "need a conditioner of their own; the default, an MLP"),
+        ({"event_shape": (2, 3)}, "need a conditioner of their own; the default ones are an MLP"),
         ({"hidden": ()}, "MLP: expected in_size >= 0, out_size >= 1 and at least one hidden"),
         ({"param_dtype": int}, "expected param_dtype to be a floating type"),
     ],

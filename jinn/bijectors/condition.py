@@ -25,7 +25,7 @@ from jinn.bijectors.shapes import (
     event_dtype,
 )
 from jinn.functional.affine import affine_forward, affine_inverse, soft_clamp
-from jinn.networks.condition import evaluate_on_condition
+from jinn.networks.condition import Pick, evaluate_on_condition
 from jinn.networks.options import is_positive
 
 
@@ -196,6 +196,8 @@ def embed(
     """
     value = evaluate_on_condition(network, condition)
     embedding = as_event(value, shape, name, event_dtype(condition))
+    if isinstance(network, Pick):  # an entry may have a batch of its own
+        return embedding
     expected, got = batch_shape(condition, condition_shape), batch_shape(embedding, shape)
     if got != expected:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -14,7 +15,9 @@ from jinn.bijectors.base import Bijector
 from jinn.bijectors.shapes import batch_shape, insert_axes
 from jinn.functional.coupling import coupling_sizes
 from jinn.networks.condition import evaluate_on_condition
+from jinn.networks.conv import ConvNet
 from jinn.networks.mlp import MLP
+from jinn.networks.options import layer_widths
 from jinn.networks.separate import SeparateNetworks
 
 Conditioner = Callable[[Any, Any], Any]
@@ -36,8 +39,8 @@ def default_conditioner(
     separate_networks: bool,
     rngs: int | jax.Array | nnx.Rngs | None,
     **options: Any,
-) -> MLP | SeparateNetworks:
-    """Make an MLP for a coupling of vectors, or one for each parameter of the transformer.
+) -> nnx.Module:
+    """Make an MLP for a coupling of vectors, a ConvNet for one of images.
 
     Args:
         mask: Booleans, True where the coupling transforms.
@@ -45,25 +48,29 @@ def default_conditioner(
         name: What to call the bijector in an error.
         separate_networks: Whether each of the parameters gets a network.
         rngs: An int, a JAX key or `flax.nnx.Rngs`.
-        **options: For `jinn.networks.MLP`.
+        **options: For both networks.
 
     Returns:
         The network.
 
     Raises:
-        ValueError: If the event is no vector, or `rngs` is missing.
+        ValueError: If the event is neither a vector nor an image, or `rngs` is missing.
     """
-    if mask.ndim > 1:
+    if mask.ndim not in (1, 3):
         raise ValueError(
-            f"{name}: events of shape {mask.shape} need a conditioner of their own; the default, "
-            "an MLP, is for vectors"
+            f"{name}: events of shape {mask.shape} need a conditioner of their own; the default "
+            "ones are an MLP for vectors and a ConvNet for images (height, width, channels)"
         )
     if rngs is None:
         raise ValueError(f"{name}: the default conditioner needs rngs, such as rngs=0")
     n_in, n_out = coupling_sizes(mask)
+    kind: Any = MLP
+    if mask.ndim == 3:
+        equal = len(set(layer_widths(options["hidden"], name))) == 1
+        kind = partial(ConvNet, residual=equal)
     if not separate_networks:
-        return MLP(n_in, n_params * n_out, rngs=rngs, **options)
-    return SeparateNetworks(lambda key: MLP(n_in, n_out, rngs=key, **options), n_params, rngs=rngs)
+        return kind(n_in, n_params * n_out, rngs=rngs, **options)
+    return SeparateNetworks(lambda key: kind(n_in, n_out, rngs=key, **options), n_params, rngs=rngs)
 
 
 def condition_network(

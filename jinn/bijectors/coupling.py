@@ -38,12 +38,12 @@ class Coupling(Bijector):
         mask: Booleans of the event's shape, True where the event is transformed; see `half_mask`,
             and for images `channel_mask` and `checkerboard_mask`. It may be True everywhere if
             there is a condition. It must not be traced.
-        conditioner: Any callable `(x_u, condition) -> parameters`, or None for an `MLP` (vectors
-            only) with the widths `hidden`. It gets the untouched elements `(*batch, *spatial,
-            n_u)` and the condition with its own batch axes, and returns `(*batch, *spatial,
-            n_params * n_t)`: all elements' first parameter, then all elements' second, and so
-            on. With a mask that differs between spatial positions it sees the whole event, zero
-            where it is transformed, and serves all channels; see
+        conditioner: Any callable `(x_u, condition) -> parameters`, or None for an `MLP` (of
+            vectors) or a `ConvNet` (of images) with the widths `hidden`. It gets the untouched
+            elements `(*batch, *spatial, n_u)` and the condition with its own batch axes, and
+            returns `(*batch, *spatial, n_params * n_t)`: all elements' first parameter, then all
+            elements' second, and so on. With a mask that differs between spatial positions it
+            sees the whole event, zero where it is transformed, and serves all channels; see
             `jinn.functional.coupling_forward`. An `MLP` given for an image sees each pixel by
             itself, with the same condition at all.
         transformer: "additive", "affine", "volume_preserving" or "rational_quadratic_spline", or
@@ -85,7 +85,7 @@ class Coupling(Bijector):
         """See the class."""
         self._declare(event_shape, condition_shape=condition_shape)
         array = _check_mask(mask, self.event_shape, "Coupling")
-        self.mask = _as_tuple(array)
+        self._mask = array.tobytes()  # static, and compared and hashed fast
         self.transformer = nnx.static(as_transformer(transformer))
         if conditioner is None:
             conditioner = default_conditioner(
@@ -101,6 +101,11 @@ class Coupling(Bijector):
                 rngs=rngs,
             )
         self.conditioner = network_attribute(conditioner, "Coupling", "conditioner")
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Booleans of the event's shape, True where the event is transformed."""
+        return _mask_of(self)
 
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
@@ -125,7 +130,7 @@ class TwoSidedCoupling(Bijector):
         mask: Booleans of the event's shape, True for u1, which is transformed first, and False for
             u2; see `half_mask`. Both parts must have elements.
         conditioners: Two callables as for `Coupling`: net1 serves u1, net2 serves u2. None makes
-            MLPs (vectors only) with the widths `hidden`.
+            MLPs (of vectors) or ConvNets (of images) with the widths `hidden`.
         transformer: As for `Coupling`; the same for both parts.
         condition_shape: Shape of one condition (a tuple or a dict of tuples), or None.
         hidden: Widths of the default conditioners' hidden layers.
@@ -167,7 +172,7 @@ class TwoSidedCoupling(Bijector):
         array = _check_mask(mask, self.event_shape, name)
         if array.all():
             raise ValueError(f"{name}: the mask leaves one part empty; set it False somewhere")
-        self.mask = _as_tuple(array)
+        self._mask = array.tobytes()  # static, and compared and hashed fast
         self.transformer = nnx.static(as_transformer(transformer))
         if conditioners is None:
             build = partial(
@@ -189,6 +194,11 @@ class TwoSidedCoupling(Bijector):
             )
         self.first_conditioner = network_attribute(conditioners[0], name, "conditioner")
         self.second_conditioner = network_attribute(conditioners[1], name, "conditioner")
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Booleans of the event's shape, True where the event is transformed first."""
+        return _mask_of(self)
 
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
@@ -284,6 +294,6 @@ def _check_mask(mask: Any, event_shape: Shape, name: str) -> np.ndarray:
     return array
 
 
-def _as_tuple(array: np.ndarray) -> Any:
-    """Booleans as nested tuples, which are static and hashable."""
-    return tuple(map(_as_tuple, array)) if array.ndim > 1 else tuple(map(bool, array))
+def _mask_of(coupling: Coupling | TwoSidedCoupling) -> np.ndarray:
+    shape: Any = coupling.event_shape
+    return np.frombuffer(coupling._mask, bool).reshape(shape)

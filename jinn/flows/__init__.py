@@ -15,4 +15,6 @@ from jinn.flows.flow import Flow as Flow
 from jinn.flows.inn_flows import inn as inn
 from jinn.flows.inn_model import INN as INN
 from jinn.flows.mixture_density import mixture_density_network as mixture_density_network
+from jinn.flows.multiscale import multiscale_flow as multiscale_flow
 from jinn.flows.residual_flows import residual_flow as residual_flow
+from jinn.flows.stages import Stage as Stage

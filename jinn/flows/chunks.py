@@ -8,13 +8,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jinn.bijectors.shapes import Shape, batch_shape
+from jinn.bijectors.shapes import Shape, batch_shape, event_size
 from jinn.functional.loop import varying_like
 
 DRAWN_ROWS = 65536
-"""Events that are drawn at a time."""
+"""Events that are drawn at a time, if they are no larger than `SMALL_EVENT`."""
 CHUNK_ROWS = 4096
 """Events that a CPU transforms at a time: what a layer makes of them stays in its cache."""
+SMALL_EVENT = 256
+"""Elements of an event; of larger ones, such as images, as many fewer are taken at a time."""
 
 
 def map_chunks(
@@ -27,7 +29,8 @@ def map_chunks(
 ) -> Any:
     """Evaluate `function(x, condition)`, on a CPU a chunk of the batch at a time.
 
-    An accelerator takes the batch whole, and so does a CPU up to `CHUNK_ROWS`.
+    An accelerator takes the batch whole, and so does a CPU up to `CHUNK_ROWS`, of large events
+    fewer.
 
     Args:
         function: From events and conditions to arrays with the events' batch axes; each event's
@@ -43,16 +46,22 @@ def map_chunks(
     batch = batch_shape(x, event_shape)
     leaves, treedef = jax.tree.flatten((x, condition))
     ranks = [*_ranks(event_shape), *_ranks(condition_shape)]
+    most = _fewer(CHUNK_ROWS, event_shape)
 
     def at_once(leaves: list[Any]) -> Any:
         return function(*jax.tree.unflatten(treedef, leaves))
 
     def in_chunks(leaves: list[Any]) -> Any:
-        return _chunked(at_once, leaves, ranks, batch)
+        return _chunked(at_once, leaves, ranks, batch, most)
 
-    if math.prod(batch) <= CHUNK_ROWS:
+    if math.prod(batch) <= most:
         return at_once(leaves)
     return jax.lax.platform_dependent(leaves, cpu=in_chunks, default=at_once)
+
+
+def _fewer(rows: int, shape: Shape) -> int:
+    """The number of rows to take of events of a shape."""
+    return max(1, rows * SMALL_EVENT // max(event_size(shape), SMALL_EVENT))
 
 
 def _chunked(
@@ -60,14 +69,15 @@ def _chunked(
     leaves: list[Any],
     ranks: list[int],
     batch: tuple[int, ...],
+    most: int,
 ) -> Any:
     """Evaluate a function of leaves a chunk of the leading batch axis at a time.
 
     Where one entry of that axis is more than a chunk, the next axis is cut, for each entry anew.
     """
-    if math.prod(batch) <= CHUNK_ROWS:
+    if math.prod(batch) <= most:
         return function(leaves)
-    rows = CHUNK_ROWS // math.prod(batch[1:])
+    rows = most // math.prod(batch[1:])
     full = [leaf.ndim - rank == len(batch) for leaf, rank in zip(leaves, ranks, strict=True)]
     follows = [f and leaf.shape[0] == batch[0] for leaf, f in zip(leaves, full, strict=True)]
     split = [leaf for leaf, f in zip(leaves, follows, strict=True) if f]
@@ -79,7 +89,7 @@ def _chunked(
             return function(joined)
         still = [f and not g for f, g in zip(full, follows, strict=True)]  # of size 1 there
         joined = [leaf[0] if s else leaf for leaf, s in zip(joined, still, strict=True)]
-        return _chunked(function, joined, ranks, batch[1:])
+        return _chunked(function, joined, ranks, batch[1:], most)
 
     if not rows:
         return jax.lax.map(evaluate, split)
@@ -98,21 +108,23 @@ def draw_in_chunks(
     shape: tuple[int, ...],
     condition: Any,
     *,
+    event_shape: Shape,
     condition_shape: Shape | None,
     operands: Any,
 ) -> Any:
     """Call `generate(key, shape, condition)` for a chunk of the sample axes at a time.
 
-    If there are more than `DRAWN_ROWS` conditions, it is called for a chunk of these at a time, as
-    one batch axis. The chunks are written into one result in place; the last ones end where the
-    result does, and overwrite what they share with those before. A key gives the same samples on
-    every device.
+    If there are more conditions than are drawn at a time, it is called for a chunk of these, as one
+    batch axis. The chunks are written into one result in place; the last ones end where the result
+    does, and overwrite what they share with those before. A key gives the same samples on every
+    device.
 
     Args:
         generate: Draws samples `(*shape, *condition_batch, ...)`, a pytree, for a key and a shape.
         key: A JAX key.
         shape: Leading axes of the draw.
         condition: Conditions that each row is drawn for, or None.
+        event_shape: Shape of one sample.
         condition_shape: Shape of one condition, or None.
         operands: What `generate` computes with, beside the key and the condition.
 
@@ -121,9 +133,10 @@ def draw_in_chunks(
     """
     n, batch = math.prod(shape), batch_shape(condition, condition_shape)
     conditions = math.prod(batch)
-    across = max(1, -(-conditions // DRAWN_ROWS))
+    most = _fewer(DRAWN_ROWS, event_shape)
+    across = max(1, -(-conditions // most))
     columns = -(-conditions // across)
-    rows = max(1, DRAWN_ROWS // max(columns, 1))
+    rows = max(1, most // max(columns, 1))
     if n * conditions == 0 or (n <= rows and across == 1):
         return generate(key, tuple(shape), condition)
     axes = (n, *batch) if across == 1 else (n, conditions)

@@ -115,6 +115,7 @@ class Ensemble(nnx.Module):
             as_key(key, "Ensemble: key"),
             check_sample_shape(shape, "Ensemble"),
             condition,
+            event_shape=self.event_shape,
             condition_shape=self.condition_shape,
             operands=self,
         )

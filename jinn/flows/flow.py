@@ -207,9 +207,8 @@ class Flow(nnx.Module):
     def _in_chunks(
         self, generate: Any, key: jax.Array, shape: tuple[int, ...], condition: Any
     ) -> Any:
-        return draw_in_chunks(
-            generate, key, shape, condition, condition_shape=self.condition_shape, operands=self
-        )
+        shapes = {"event_shape": self.event_shape, "condition_shape": self.condition_shape}
+        return draw_in_chunks(generate, key, shape, condition, operands=self, **shapes)
 
     def __str__(self) -> str:
         """Describe the flow, as `repr` does."""

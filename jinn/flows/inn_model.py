@@ -331,10 +331,8 @@ class INN(nnx.Module):
             u = out[..., : sizes.x]
             return u * _aligned(self.x_scale, u) + _aligned(self.x_mean, u)
 
-        shape_of_code = (self.sizes.y,)
-        return draw_in_chunks(
-            generate, key, shape, code, condition_shape=shape_of_code, operands=self
-        )
+        shapes: Any = {"event_shape": (self.sizes.x,), "condition_shape": (self.sizes.y,)}
+        return draw_in_chunks(generate, key, shape, code, operands=self, **shapes)
 
     def _log_prob(self, x: Array, code: Array) -> Array:
         u = self.standardize(x)

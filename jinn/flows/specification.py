@@ -3,6 +3,7 @@
 import inspect
 import json
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from functools import wraps
 from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
@@ -109,7 +110,8 @@ def plain(value: Any) -> Any:
     """Express an argument of a builder in the types that JSON has.
 
     Args:
-        value: Numbers of any kind, strings, types of arrays, None, or lists or dicts of these.
+        value: Numbers of any kind, strings, types of arrays, None, or lists, dicts or dataclasses
+            of these.
 
     Returns:
         The value.
@@ -123,6 +125,8 @@ def plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, Real):
         return float(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

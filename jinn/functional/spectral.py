@@ -49,25 +49,6 @@ def spectral_norm(
     return jnp.sqrt(jnp.maximum(square, tiny)), unit_vector
 
 
-def convolve(
-    x: Float[Array, "*batch height width n_in"], kernel: Float[Array, "kh kw n_in n_out"]
-) -> Float[Array, "*batch height width n_out"]:
-    """Convolve images with a kernel, zeros around them: `y_p = sum_q x_(p+q) K_q`.
-
-    Args:
-        x: Images, channels last.
-        kernel: The kernel, its middle at offset 0.
-
-    Returns:
-        Images of the same size.
-    """
-    flat = x.reshape(-1, *x.shape[-3:])
-    y = jax.lax.conv_general_dilated(
-        flat, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    return y.reshape(*x.shape[:-1], y.shape[-1])
-
-
 def convolution_norm_bound(
     kernel: Float[Array, "kh kw n_in n_out"], size: tuple[int, int]
 ) -> Float[Array, ""]:

@@ -1,5 +1,8 @@
 """Conditioners: the networks that compute a bijector's parameters. Nothing invertible here."""
 
+from jinn.networks.condition import Pick as Pick
+from jinn.networks.conv import ConvNet as ConvNet
+from jinn.networks.features import FeatureExtractor as FeatureExtractor
 from jinn.networks.lipschitz import LipschitzConvNet as LipschitzConvNet
 from jinn.networks.lipschitz import LipschitzMLP as LipschitzMLP
 from jinn.networks.masked import MaskedMLP as MaskedMLP

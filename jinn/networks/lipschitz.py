@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jinn.functional.convolution import convolve
 from jinn.functional.perceptron import add_batches, perceptron, perceptron_and_jacobian
-from jinn.functional.spectral import convolve
 from jinn.networks.mlp import ConditionShape, named_shapes
 from jinn.networks.randomness import as_key
 from jinn.networks.spectral import SpectralKernel, contraction_by_name

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jinn.functional.spectral import convolution_norm_bound, convolve, spectral_norm
+from jinn.functional.convolution import convolve
+from jinn.functional.spectral import convolution_norm_bound, spectral_norm
 from jinn.networks.buffer import Buffer, constant
 
 _STEPS_AT_FIRST, _STEPS_IN_REFRESH, _STEPS_IN_USE = 50, 5, 1

@@ -1,0 +1,1 @@
+"""Multi-scale flows of images and the Haar transform against other libraries."""
