@@ -1,11 +1,18 @@
 """The registry's cases of bijectors for images: wavelets, squeezing, 1x1 convolutions, scales."""
 
+import math
 from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
 
 from jinn.bijectors import (
     ActNorm,
     Chain,
     ConditionalAffine,
+    Conv1x1,
+    Coupling,
     FactorOut,
     Haar,
     Invert,
@@ -13,14 +20,49 @@ from jinn.bijectors import (
     Planar,
     Reshape,
     Squeeze,
+    channel_mask,
+    checkerboard_mask,
 )
+from jinn.functional import coupling_sizes
 from tests.registry_case import Case
 
 _SHAPES = ((8, 8, 1), (16, 16, 3), (12, 20, 2))
+_CONDITION = (2,)
 
 
-def _sized(kind: type, shape: tuple, *, slow: bool = False, **options: Any) -> Case:
+class ConvConditioner(nnx.Module):
+    """Two convolutions, the condition added to every pixel between them."""
+
+    def __init__(self, channels_in: int, channels_out: int, dtype: Any) -> None:
+        options: dict[str, Any] = {"param_dtype": dtype, "dtype": dtype, "rngs": nnx.Rngs(0)}
+        self.first = nnx.Conv(channels_in, 2, (3, 3), **options)
+        self.of_condition = nnx.Linear(*_CONDITION, 2, use_bias=False, **options)
+        self.last = nnx.Conv(2, channels_out, (1, 1), **options)
+
+    def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
+        hidden = self.first(x)
+        added = self.of_condition(condition)[..., None, None, :]
+        batch = jnp.broadcast_shapes(hidden.shape[:-3], added.shape[:-3])
+        hidden = jnp.broadcast_to(hidden, (*batch, *hidden.shape[-3:]))
+        return self.last(nnx.silu(hidden + jnp.broadcast_to(added, hidden.shape)))
+
+
+def _coupling(shape: tuple, mask: Any, *, slow: bool = False) -> Case:
+    n_in, n_out = coupling_sizes(mask)
+
+    def make(dtype: Any) -> Coupling:
+        conditioner = ConvConditioner(n_in, 2 * n_out, dtype)
+        return Coupling(shape, mask=mask, conditioner=conditioner, condition_shape=_CONDITION)
+
+    return Case(Coupling, make, slow=slow)
+
+
+def _sized(kind: Any, shape: tuple, /, *, slow: bool = False, **options: Any) -> Case:
     return Case(kind, lambda dtype: kind(shape, **options), slow=slow)
+
+
+def _learned(kind: Any, shape: tuple, /, *, slow: bool = False, **options: Any) -> Case:
+    return Case(kind, lambda dtype: kind(shape, param_dtype=dtype, **options), slow=slow)
 
 
 def _two_scales(dtype: Any) -> Chain:
@@ -66,7 +108,31 @@ IMAGE_CASES: dict[str, Case] = {
     "factor out, three scales": Case(Chain, _three_scales),
     "invert factor out": Case(Invert, lambda dtype: Invert(_three_scales(dtype))),
 }
+IMAGE_CASES |= {
+    "conv 1x1, fixed": _learned(Conv1x1, (2, 1, 3), rngs=0),
+    "conv 1x1, learned orthogonal": _learned(Conv1x1, (1, 2, 3), kind="learned_orthogonal", rngs=0),
+    "conv 1x1, plu": _learned(Conv1x1, (2, 2, 2), kind="plu", rngs=0),
+    "conv coupling, channels": _coupling((2, 4, 3), channel_mask((2, 4, 3))),
+    "conv coupling, checkerboard": _coupling((4, 2, 2), checkerboard_mask((4, 2, 2))),
+}
+
 for _shape in _SHAPES:
     _name = "x".join(map(str, _shape))
-    IMAGE_CASES[f"haar {_name}"] = _sized(Haar, _shape, rebalance=2.0, slow=True)
-    IMAGE_CASES[f"squeeze {_name}"] = _sized(Squeeze, _shape, slow=True)
+    IMAGE_CASES |= {
+        f"haar {_name}": _sized(Haar, _shape, rebalance=2.0, averaging=True, slow=True),
+        f"squeeze {_name}": _sized(Squeeze, _shape, slow=True),
+        f"flatten {_name}": _sized(
+            Reshape, _shape, event_shape_out=(math.prod(_shape),), slow=True
+        ),
+        f"actnorm {_name}": _learned(ActNorm, _shape, slow=True),
+        f"conv coupling, checkerboard {_name}": _coupling(
+            _shape, checkerboard_mask(_shape), slow=True
+        ),
+    }
+    if _shape[-1] > 1:
+        _mask = channel_mask(_shape)
+        IMAGE_CASES[f"conv coupling, channels {_name}"] = _coupling(_shape, _mask, slow=True)
+    for _kind in ("orthogonal", "learned_orthogonal", "plu"):
+        IMAGE_CASES[f"conv 1x1 {_kind} {_name}"] = _learned(
+            Conv1x1, _shape, kind=_kind, rngs=0, slow=True
+        )

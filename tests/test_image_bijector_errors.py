@@ -3,7 +3,17 @@
 import jax.numpy as jnp
 import pytest
 
-from jinn.bijectors import ActNorm, FactorOut, Haar, Split, Squeeze
+from jinn.bijectors import (
+    ActNorm,
+    Affine,
+    Conv1x1,
+    FactorOut,
+    Haar,
+    Split,
+    Squeeze,
+    channel_mask,
+    checkerboard_mask,
+)
 from jinn.distributions import Normal, StandardNormal
 from jinn.functional import haar_forward, haar_inverse, squeeze_forward, squeeze_inverse
 from tests.errors import raises
@@ -54,8 +64,6 @@ def test_factor_out() -> None:
     with raises("FactorOut", "rest", "Bijector"):
         FactorOut((2, 2, 3), channels=1, name="a", rest_name="b")  # type: ignore[arg-type]
     with raises("FactorOut", "last axis", "Affine"):
-        from jinn.bijectors import Affine
-
         FactorOut(Affine(()), channels=1, name="a", rest_name="b")
     for channels in (0, -1, 1.5, True):
         with raises("FactorOut", "channels", "positive integer", repr(channels)):
@@ -79,3 +87,20 @@ def test_log_probs_of_arrays() -> None:
     for density in (StandardNormal((2,)), Normal((2,))):
         with raises(type(density).__name__, "log_probs", "dict events", "use log_prob"):
             density.log_probs(jnp.zeros(2))
+
+
+def test_conv_1x1() -> None:
+    for shape in ((3,), (4, 3), (4, 4, 0)):
+        with raises("Conv1x1", "(height, width, channels)", str(shape)):
+            Conv1x1(shape, rngs=0)
+    with raises("Conv1x1", "kind", '"orthogonal", "learned_orthogonal" or "plu"', "'lu'"):
+        Conv1x1((2, 2, 3), kind="lu", rngs=0)  # type: ignore[arg-type]
+
+
+def test_masks() -> None:
+    for shape in ((), (4, 4, 1)):
+        with raises("channel_mask", "at least two channels", str(shape), "checkerboard_mask"):
+            channel_mask(shape)
+    for shape in ((), (4,), (1, 1, 4)):
+        with raises("checkerboard_mask", "at least two pixels", str(shape)):
+            checkerboard_mask(shape)

@@ -16,8 +16,11 @@ from jinn.bijectors.condition import ConditionalAffine as ConditionalAffine
 from jinn.bijectors.condition import EmbedCondition as EmbedCondition
 from jinn.bijectors.conjugate import Conjugate as Conjugate
 from jinn.bijectors.continuous import Continuous as Continuous
+from jinn.bijectors.conv1x1 import Conv1x1 as Conv1x1
 from jinn.bijectors.coupling import Coupling as Coupling
 from jinn.bijectors.coupling import TwoSidedCoupling as TwoSidedCoupling
+from jinn.bijectors.coupling import channel_mask as channel_mask
+from jinn.bijectors.coupling import checkerboard_mask as checkerboard_mask
 from jinn.bijectors.coupling import half_mask as half_mask
 from jinn.bijectors.elementwise import Affine as Affine
 from jinn.bijectors.elementwise import Logit as Logit

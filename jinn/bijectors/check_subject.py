@@ -14,7 +14,8 @@ from jinn.bijectors.shapes import Shape, event_dtype
 ROWS = 8
 
 
-class Direction(NamedTuple):
+@dataclass(frozen=True)
+class Direction:
     """One direction of a bijector at `ROWS` events, flat, as arrays of float64.
 
     Attributes:
@@ -31,7 +32,7 @@ class Direction(NamedTuple):
     jacobian: np.ndarray
     log_det_gradient: np.ndarray
 
-    @property
+    @cached_property
     def singular_values(self) -> tuple[np.ndarray, np.ndarray]:
         """Largest and smallest singular value of each Jacobian."""
         finite = np.nan_to_num(self.jacobian, posinf=0.0, neginf=0.0)

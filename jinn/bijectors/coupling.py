@@ -1,5 +1,6 @@
 """Coupling layers."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from jinn.bijectors.conditioners import (
     default_conditioner,
     network_attribute,
 )
-from jinn.bijectors.shapes import Shape
+from jinn.bijectors.shapes import Shape, array_shape
 from jinn.bijectors.transformers import Transformer, as_transformer
 from jinn.functional.coupling import (
     coupling_forward,
@@ -34,8 +35,9 @@ class Coupling(Bijector):
 
     Args:
         event_shape: Shape of one event.
-        mask: Booleans of the event's shape, True where the event is transformed; see `half_mask`.
-            The mask may be True everywhere if there is a condition. It must not be traced.
+        mask: Booleans of the event's shape, True where the event is transformed; see `half_mask`,
+            and for images `channel_mask` and `checkerboard_mask`. It may be True everywhere if
+            there is a condition. It must not be traced.
         conditioner: Any callable `(x_u, condition) -> parameters`, or None for an `MLP` (of
             vectors) or a `ConvNet` (of images) with the widths `hidden`. It gets the untouched
             elements `(*batch, *spatial, n_u)` and the condition with its own batch axes, and
@@ -227,6 +229,55 @@ def half_mask(n: int) -> tuple[bool, ...]:
         Booleans of length n, True where the vector is transformed.
     """
     return tuple(i >= n // 2 for i in range(n))
+
+
+def channel_mask(event_shape: tuple[int, ...]) -> np.ndarray:
+    """Mask that transforms the second half of an image's channels, at every pixel.
+
+    Args:
+        event_shape: Shape of one event, `(*space, channels)`, of at least two channels.
+
+    Returns:
+        Booleans of that shape, True where the event is transformed: at the larger half of the
+        channels where their number is odd. `~channel_mask(...)` transforms the others.
+
+    Raises:
+        ValueError: If there are fewer than two channels.
+    """
+    shape = array_shape(event_shape, "channel_mask event_shape")
+    if len(shape) == 0 or shape[-1] < 2:
+        raise ValueError(
+            f"channel_mask: expected events of at least two channels, got {shape}; of one channel "
+            "use a checkerboard_mask, or Squeeze the event first"
+        )
+    return np.array(np.broadcast_to(half_mask(shape[-1]), shape))
+
+
+def checkerboard_mask(event_shape: tuple[int, ...]) -> np.ndarray:
+    """Mask that transforms every second pixel of an image, in all channels, as on a checkerboard.
+
+    Args:
+        event_shape: Shape of one event, `(*space, channels)`, of at least two pixels.
+
+    Returns:
+        Booleans of that shape, True where the event is transformed: where the sum of the pixel's
+        indices is odd, not at the first pixel. `~checkerboard_mask(...)` transforms the others.
+
+    Raises:
+        ValueError: If there are fewer than two pixels.
+
+    Reference:
+        Density estimation using Real NVP (Dinh, Sohl-Dickstein, Bengio, 2017), section 3.4,
+        https://arxiv.org/abs/1605.08803
+    """
+    shape = array_shape(event_shape, "checkerboard_mask event_shape")
+    if math.prod(shape[:-1]) < 2:
+        raise ValueError(
+            f"checkerboard_mask: expected images (*space, channels) of at least two pixels, got "
+            f"{shape}"
+        )
+    odd = np.indices(shape[:-1]).sum(axis=0) % 2 == 1
+    return np.array(np.broadcast_to(odd[..., None], shape))
 
 
 def _check_mask(mask: Any, event_shape: Shape, name: str) -> np.ndarray:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, zeros_log_det
-from jinn.bijectors.shapes import array_shape
+from jinn.bijectors.shapes import array_shape, image_shape
 from jinn.functional.reshape import (
     BandOrder,
     check_haar_options,
@@ -88,7 +88,7 @@ class Haar(Bijector):
         order: BandOrder = "band",
     ) -> None:
         """See the class."""
-        shape = _image_shape(event_shape, "Haar")
+        shape = image_shape(event_shape, "Haar")
         check_haar_options(rebalance, order, "Haar")
         self._declare(shape, event_shape_out=halved_shape(shape, "Haar"))
         self.averaging, self.rebalance = bool(averaging), float(rebalance)
@@ -123,7 +123,7 @@ class Squeeze(Bijector):
 
     def __init__(self, event_shape: tuple[int, ...]) -> None:
         """See the class."""
-        shape = _image_shape(event_shape, "Squeeze")
+        shape = image_shape(event_shape, "Squeeze")
         self._declare(shape, event_shape_out=halved_shape(shape, "Squeeze"))
 
     def _forward(
@@ -135,13 +135,6 @@ class Squeeze(Bijector):
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
         return squeeze_inverse(y)
-
-
-def _image_shape(event_shape: Any, name: str) -> tuple[int, ...]:
-    shape = array_shape(event_shape, f"{name} event_shape")
-    if len(shape) != 3 or 0 in shape:
-        raise ValueError(f"{name}: expected events (height, width, channels), got {shape}")
-    return shape
 
 
 def _reshape(x: Array, shape: tuple[int, ...], shape_out: tuple[int, ...]) -> tuple[Array, Array]:

@@ -86,6 +86,26 @@ def last_axis(shape: Shape, name: str) -> int:
     return shape[-1]
 
 
+def image_shape(shape: Any, name: str) -> tuple[int, int, int]:
+    """Check the declared shape of events that are images.
+
+    Args:
+        shape: A tuple or list of integers.
+        name: The bijector's name, for the error.
+
+    Returns:
+        Height, width and number of channels.
+
+    Raises:
+        ValueError: If these are not the event's axes, or one is empty.
+    """
+    sizes = array_shape(shape, f"{name} event_shape")
+    if len(sizes) != 3 or 0 in sizes:
+        raise ValueError(f"{name}: expected events (height, width, channels), got {sizes}")
+    height, width, channels = sizes
+    return height, width, channels
+
+
 def as_event(
     value: Any, shape: Shape, name: str, dtype: jax.typing.DTypeLike | None = None
 ) -> Event:

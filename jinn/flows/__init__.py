@@ -9,6 +9,7 @@ from jinn.flows.coupling_flows import gin as gin
 from jinn.flows.coupling_flows import neural_spline_flow as neural_spline_flow
 from jinn.flows.coupling_flows import nice as nice
 from jinn.flows.coupling_flows import real_nvp as real_nvp
+from jinn.flows.dequantized import Dequantized as Dequantized
 from jinn.flows.ensemble import Ensemble as Ensemble
 from jinn.flows.flow import Flow as Flow
 from jinn.flows.inn_flows import inn as inn

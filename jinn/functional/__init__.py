@@ -26,6 +26,9 @@ from jinn.functional.coupling import coupling_inverse as coupling_inverse
 from jinn.functional.coupling import coupling_sizes as coupling_sizes
 from jinn.functional.coupling import two_sided_coupling_forward as two_sided_coupling_forward
 from jinn.functional.coupling import two_sided_coupling_inverse as two_sided_coupling_inverse
+from jinn.functional.dequantization import bits_per_dimension as bits_per_dimension
+from jinn.functional.dequantization import dequantize as dequantize
+from jinn.functional.dequantization import quantize as quantize
 from jinn.functional.divergence import exact_divergence as exact_divergence
 from jinn.functional.elementwise import logit_forward as logit_forward
 from jinn.functional.elementwise import logit_inverse as logit_inverse
