@@ -13,7 +13,7 @@ from flax import nnx
 from jinn.bijectors.base import Bijector
 from jinn.bijectors.chain import Chain
 from jinn.bijectors.condition import EmbedCondition
-from jinn.bijectors.coupling import half_mask
+from jinn.bijectors.coupling import channel_mask, checkerboard_mask, half_mask
 from jinn.bijectors.factor_out import FactorOut
 from jinn.bijectors.reshape import Haar, Reshape, Squeeze
 from jinn.bijectors.shapes import array_shape, freeze_shape
@@ -241,12 +241,11 @@ def _stage(
         members.append(Squeeze(place.start))
     if not stage.depth:
         return members
-    height, width, channels = place.shape
-    mask = np.broadcast_to(half_mask(channels), place.shape)
     if stage.mask == "checkerboard":
-        board = (np.arange(height)[:, None] + np.arange(width)) % 2 == 1
-        mask = np.broadcast_to(board[..., None], place.shape)
+        mask = checkerboard_mask(place.shape)
         block = block | {"two_sided": True}
+    else:
+        mask = channel_mask(place.shape)
     hidden: Any = stage.hidden
     sizes: Any = stage.kernel_size
     network = partial(ConvNet, kernel_size=sizes, residual=len(set(hidden)) == 1)
