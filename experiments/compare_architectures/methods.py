@@ -262,7 +262,7 @@ METHODS = {
     "continuous_flow": Method(
         label="continuous flow",
         build=_continuous,
-        steps=2000,
+        steps=2500,
         batch_size=256,
         learning_rate=5e-3,
         ema_decay=0.99,
