@@ -79,13 +79,16 @@ def test_npz_and_idx_files_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"x_train": None}, r"mnist.npz: expected the arrays x_train, .*, got y_train, x_test"),
+        (
+            {"x_train": None},
+            r"mnist.npz: expected an .npz file with x_train, .*, got y_train, x_test",
+        ),
         ({"x_test": np.zeros((4, 28, 28))}, r"x_test: expected pictures, .*, got float64"),
         ({"x_test": np.zeros((4, 784), np.uint8)}, r"x_test: expected .* of shape \(4, 784\)"),
         ({"y_train": np.zeros(5, np.uint8)}, r"y_train: expected 6 labels, .*, got 5"),
         ({"y_test": np.full(4, 10)}, r"y_test: expected labels from 0 to 9, got 10 to 10"),
         ({"y_test": np.zeros((4, 10))}, r"y_test: expected labels, .*, got float64 of shape"),
-        ({"y_test": np.array([None] * 4)}, r"mnist.npz: expected arrays of numbers, got Object"),
+        ({"y_test": np.array([None] * 4)}, r"mnist.npz: expected .*, got Object"),
     ],
 )
 def test_a_bad_npz_is_named_with_what_it_should_hold(tmp_path, change, text):
@@ -276,17 +279,13 @@ def test_a_smoke_run_of_mnist_from_a_file(tmp_path, capsys):
 
 
 def test_without_flowjax_its_runs_are_left_out_and_said_so(tmp_path, monkeypatch, capsys):
-    assert (
-        missing(str(tmp_path / "python"))
-        == f"{tmp_path / 'python'} cannot be run: No such file or directory"
-    )
+    absent = str(tmp_path / "python")
+    assert missing(absent) == f"{absent} cannot be run: No such file or directory"
     monkeypatch.setattr("experiments.digits.peer.NEEDED", ("numpy", "no_such_library"))
     assert missing(sys.executable) == f"{sys.executable} lacks ['no_such_library']"
     monkeypatch.setattr("experiments.digits.peer.NEEDED", ("numpy",))
     assert missing(sys.executable) is None
-    program.main(
-        ["--method", "flowjax", "--out", str(tmp_path), "--peer-python", str(tmp_path / "python")]
-    )
+    program.main(["--method", "flowjax", "--out", str(tmp_path), "--peer-python", absent])
     assert "Without flowjax's Real NVP" in capsys.readouterr().out
     assert not (tmp_path / "digits.json").exists()
 

@@ -20,17 +20,21 @@ from experiments.digits.measure import Judge, run
 from experiments.digits.model import make_model, number_count
 from experiments.digits.peer import missing, run_peer
 from experiments.digits.plots import draw_samples, draw_transfer
-from experiments.digits.settings import DIGITS, MNIST, Peer, Settings, peer_of, smoke
+from experiments.digits.settings import DIGITS, MNIST, Peer, Settings, peer_of, plain, smoke
 from experiments.runs import keep_runs, panel_file
 
-METHODS = {"jinn": "multi-scale flow", "flowjax": "Real NVP (flowjax)"}
+METHODS = {
+    "jinn": "multi-scale flow",
+    "plain": "the same alone",
+    "flowjax": "Real NVP, flowjax",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs what the command line asks for; results of earlier runs are kept and not made again."""
     program = "python -m experiments.digits"
     parser = argparse.ArgumentParser(prog=program, description=__doc__)
-    parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--method", nargs="+", choices=METHODS, default=["jinn", "flowjax"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, help="training steps, in place of the method's own")
     parser.add_argument(
@@ -66,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parameters = number_count(make_model(settings, digits, jax.random.key(0)))
     chosen: dict[str, Any] = {
         "jinn": settings,
+        "plain": plain(settings),
         "flowjax": peer_of(settings, parameters),
     }
     if options.steps is not None:
@@ -151,7 +156,7 @@ def draw_pictures(path: Path, name: str) -> list[Path]:
     start = f"{path.stem}-{name.replace('/', '-')}"
     samples = path.with_name(f"{start}-samples.png")
     if "transferred" not in arrays:
-        draw_samples(samples, {"Real NVP (flowjax)": arrays["samples"]})
+        draw_samples(samples, {METHODS["flowjax"]: arrays["samples"]})
         return [samples]
     draw_samples(samples, {"drawn": arrays["samples"], "drawn cooler": arrays["cooler"]})
     styles = path.with_name(f"{start}-styles.png")

@@ -67,35 +67,36 @@ class ClassWhitening(Bijector):
         self._declare(event_shape, condition_shape=(len(means),))
         values, vectors = np.linalg.eigh(covariances)
         self.means = Buffer(jnp.asarray(means, jnp.float32))
-        roots = [
-            np.einsum("cij,cj,ckj->cik", vectors, values**power, vectors) for power in (-0.5, 0.5)
-        ]
-        self.matrices, self.inverses = (Buffer(jnp.asarray(root, jnp.float32)) for root in roots)
+        roots = np.einsum("cij,cj,ckj->cik", vectors, values**-0.5, vectors)
+        self.matrices = Buffer(jnp.asarray(roots, jnp.float32))
         self.log_dets = Buffer(jnp.asarray(-0.5 * np.log(values).sum(-1), jnp.float32))
 
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        centred = self._flat(x) - condition @ constant(self.means)
-        z = self._times(constant(self.matrices), centred, condition)
-        return z.reshape(x.shape), self._log_det(x, condition)
+        rows, weights = self._aligned(x, condition)
+        z = self._times(constant(self.matrices), rows - weights @ constant(self.means), weights)
+        return z.reshape(x.shape), self._log_det(x, weights)
 
     def _inverse(
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        x = self._times(constant(self.inverses), self._flat(y), condition) + condition @ constant(
-            self.means
-        )
-        return x.reshape(y.shape), -self._log_det(y, condition)
+        rows, weights = self._aligned(y, condition)
+        matrices = jnp.linalg.inv(constant(self.matrices))
+        x = self._times(matrices, rows, weights) + weights @ constant(self.means)
+        return x.reshape(y.shape), -self._log_det(y, weights)
 
-    def _flat(self, x: Array) -> Array:
-        return x.reshape(*x.shape[: x.ndim - len(self.event_shape)], -1)
-
-    def _times(self, matrices: Array, x: Array, condition: Array) -> Array:
-        """Each row by the matrix of its class: by all of them, of which the condition chooses."""
-        by_class = jnp.einsum("cij,...j->...ci", matrices, x)
-        return jnp.einsum("...c,...ci->...i", condition, by_class)
-
-    def _log_det(self, x: Array, condition: Array) -> Array:
+    def _aligned(self, x: Array, condition: Array) -> tuple[Array, Array]:
+        """Events as vectors, and the condition with as many batch axes."""
         batch = x.shape[: x.ndim - len(self.event_shape)]
-        return jnp.broadcast_to(condition @ constant(self.log_dets), batch)
+        ones = (1,) * (len(batch) + 1 - condition.ndim)
+        return x.reshape(*batch, -1), condition.reshape(*ones, *condition.shape)
+
+    def _times(self, matrices: Array, x: Array, weights: Array) -> Array:
+        """Each row by the matrix of its class: by all of them, of which the weights choose."""
+        by_class = jnp.einsum("cij,...j->...ci", matrices, x)
+        return jnp.einsum("...c,...ci->...i", weights, by_class)
+
+    def _log_det(self, x: Array, weights: Array) -> Array:
+        batch = x.shape[: x.ndim - len(self.event_shape)]
+        return jnp.broadcast_to(weights @ constant(self.log_dets), batch)

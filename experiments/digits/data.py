@@ -127,22 +127,16 @@ def _check(name: str, array: np.ndarray, *, images: bool) -> None:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     wanted = ", ".join(_IDX_FILES)
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: expected an .npz file with {wanted}, got {error}") from error
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError(f"{path}: expected an .npz file with {wanted}, got a single array")
-    with archive:
-        missing = sorted(set(_IDX_FILES) - set(archive.files))
-        if missing:
-            raise ValueError(
-                f"{path}: expected the arrays {wanted}, got {', '.join(archive.files) or 'none'}"
-            )
+    with path.open("rb") as file:  # numpy leaves a file open that it cannot read
         try:
-            return {name: archive[name] for name in _IDX_FILES}
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise ValueError("a single array")
+            if set(_IDX_FILES) <= set(archive.files):
+                return {name: archive[name] for name in _IDX_FILES}
+            raise ValueError(", ".join(archive.files) or "no array")
         except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path}: expected arrays of numbers, got {error}") from error
+            raise ValueError(f"{path}: expected an .npz file with {wanted}, got {error}") from error
 
 
 def _idx_file(folder: Path, name: str) -> Path:

@@ -96,6 +96,7 @@ def run(
     """
     keys = jax.random.split(jax.random.key(seed), 6)
     model = make_model(settings, digits, keys[0])
+    size = digits.x[0].size
     pictures = (digits.x[..., None], one_hot(digits.y))
     model = jinn.initialize(model, *(part[:INITIALIZATION_ROWS] for part in pictures))
     untrained = {
@@ -134,6 +135,7 @@ def run(
         "trained_parameters": parameter_count(model),
         "training_seconds": seconds,
         "skipped_steps": result.skipped_steps,
+        "training_losses": bits_per_dimension(result.history["loss"], -size).tolist(),
         "bits": mean(bits(model, digits.x_test, digits.y_test, keys[3], settings.draws)),
         "untrained": untrained,
         "training_bits": mean(
@@ -155,12 +157,11 @@ def run(
 def bits(model: Any, x: np.ndarray, y: np.ndarray, key: jax.Array, draws: int) -> np.ndarray:
     """Bits per dimension of each digit, by the bound of so many draws."""
     judge = jax.jit(lambda model, x, c, key: model.log_prob(x, c, key=key, samples=draws))
-    size = x.shape[1] * x.shape[2]
-    parts = []
+        parts = []
     for i in range(0, len(x), CHUNK):
         rows = slice(i, i + CHUNK)
         log_p = judge(model, x[rows, ..., None], one_hot(y[rows]), jax.random.fold_in(key, i))
-        parts.append(np.asarray(bits_per_dimension(log_p, size), np.float64))
+        parts.append(np.asarray(bits_per_dimension(log_p, x[0].size), np.float64))
     return np.concatenate(parts)
 
 

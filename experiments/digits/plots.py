@@ -39,7 +39,7 @@ def draw_transfer(path: Path, real: np.ndarray, transferred: np.ndarray) -> None
         real: Real digits of different classes, `(rows, height, width)`.
         transferred: What comes of them, `(rows, classes, height, width)`.
     """
-    classes, height, width = transferred.shape[1:]
+    classes, width = transferred.shape[1], transferred.shape[-1]
     figure, axes = plt.subplots(
         1, 2, figsize=(4.6, 4.4), width_ratios=[1, classes], layout="constrained"
     )
