@@ -1,5 +1,6 @@
 """Trains the flow, and measures what it draws and the digits it has not seen."""
 
+import math
 import time
 from dataclasses import asdict
 from typing import Any
@@ -135,7 +136,7 @@ def run(
         "trained_parameters": parameter_count(model),
         "training_seconds": seconds,
         "skipped_steps": result.skipped_steps,
-        "training_losses": bits_per_dimension(result.history["loss"], -size).tolist(),
+        "training_losses": (result.history["loss"] / (size * math.log(2))).tolist(),
         "bits": mean(bits(model, digits.x_test, digits.y_test, keys[3], settings.draws)),
         "untrained": untrained,
         "training_bits": mean(
@@ -156,13 +157,18 @@ def run(
 
 def bits(model: Any, x: np.ndarray, y: np.ndarray, key: jax.Array, draws: int) -> np.ndarray:
     """Bits per dimension of each digit, by the bound of so many draws."""
-    judge = jax.jit(lambda model, x, c, key: model.log_prob(x, c, key=key, samples=draws))
-        parts = []
+    parts = []
     for i in range(0, len(x), CHUNK):
         rows = slice(i, i + CHUNK)
-        log_p = judge(model, x[rows, ..., None], one_hot(y[rows]), jax.random.fold_in(key, i))
+        key_here = jax.random.fold_in(key, i)
+        log_p = _log_prob(model, x[rows, ..., None], one_hot(y[rows]), key_here, draws)
         parts.append(np.asarray(bits_per_dimension(log_p, x[0].size), np.float64))
     return np.concatenate(parts)
+
+
+@jax.jit(static_argnums=4)
+def _log_prob(model: Any, x: Any, condition: Any, key: jax.Array, draws: int) -> jax.Array:
+    return model.log_prob(x, condition, key=key, samples=draws)
 
 
 def mean(values: np.ndarray) -> dict[str, float]:

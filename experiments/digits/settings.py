@@ -63,7 +63,7 @@ class Peer:
 
 DIGITS = Settings(
     equalize=True,
-    shrinkage=0.2,
+    shrinkage=0.1,
     options={
         "scales": 2,
         "depth": 2,
@@ -71,7 +71,7 @@ DIGITS = Settings(
         "fully_connected": 2,
         "fully_connected_hidden": (64, 64),
     },
-    steps=600,
+    steps=400,
     batch_size=128,
     learning_rate=1e-3,
     weight_decay=1e-2,
@@ -79,7 +79,7 @@ DIGITS = Settings(
     draws=16,
     samples=200,
     temperature=0.7,
-    peer={"layers": 6, "depth": 1, "weight_decay": 3.0, "ema_decay": 0.98},
+    peer={"layers": 6, "depth": 1, "steps": 600, "weight_decay": 3.0, "ema_decay": 0.98},
 )
 """scikit-learn's digits. The peer needs its strong weight decay: with 0.01 it overfits."""
 
