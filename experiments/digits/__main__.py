@@ -24,9 +24,9 @@ from experiments.digits.settings import DIGITS, MNIST, Peer, Settings, peer_of, 
 from experiments.runs import keep_runs, panel_file
 
 METHODS = {
-    "jinn": "multi-scale flow",
-    "plain": "the same alone",
-    "flowjax": "Real NVP, flowjax",
+    "jinn": "multi-scale",
+    "plain": "alone",
+    "flowjax": "Real NVP",
 }
 
 
@@ -111,7 +111,6 @@ def make_table(runs: dict[str, dict[str, Any]]) -> Table:
         table.add_column(column, no_wrap=True)
     for column in (
         "bits/\ndim.",
-        "+-\n",
         "on\ntrain.",
         "un-\ntrained",
         "right\n",
@@ -135,7 +134,6 @@ def _row(measured: dict[str, Any]) -> list[str]:
     return [
         str(measured["seed"]),
         f"{bits['mean']:.3f}",
-        f"{bits['standard_error']:.3f}",
         f"{measured['training_bits']['mean']:.3f}" if ours else "",
         f"{measured['untrained']['bits']['mean']:.3f}" if ours else "",
         f"{measured['drawn']['accuracy']:.1%}",
@@ -156,7 +154,7 @@ def draw_pictures(path: Path, name: str) -> list[Path]:
     start = f"{path.stem}-{name.replace('/', '-')}"
     samples = path.with_name(f"{start}-samples.png")
     if "transferred" not in arrays:
-        draw_samples(samples, {METHODS["flowjax"]: arrays["samples"]})
+        draw_samples(samples, {"Real NVP of flowjax": arrays["samples"]})
         return [samples]
     draw_samples(samples, {"drawn": arrays["samples"], "drawn cooler": arrays["cooler"]})
     styles = path.with_name(f"{start}-styles.png")

@@ -21,7 +21,7 @@ def draw_samples(path: Path, panels: dict[str, np.ndarray]) -> None:
         panels: Pictures `(n, classes, height, width)` by the panel's title.
     """
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(5.2 * len(panels), 3.6), squeeze=False, layout="constrained"
+        1, len(panels), figsize=(5.2 * len(panels), 3.4), squeeze=False, layout="constrained"
     )
     for axis, (title, samples) in zip(axes[0], panels.items(), strict=True):
         _show(axis, np.swapaxes(samples, 0, 1))
