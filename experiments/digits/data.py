@@ -6,7 +6,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -46,23 +46,19 @@ class Digits(NamedTuple):
 
 def small_digits() -> Digits:
     """scikit-learn's digits, 17 levels, split once for all seeds, in each class alike."""
-    x, y = load_digits(return_X_y=True)
-    x, x_test, y, y_test = train_test_split(
-        x.reshape(-1, 8, 8).astype(np.uint8),
-        y,
-        test_size=TEST_ROWS,
-        stratify=y,
-        random_state=SPLIT_SEED,
-    )
-    return Digits(x, y, x_test, y_test, levels=17)
+    loaded: Any = load_digits()
+    return _split(loaded.images.astype(np.uint8), loaded.target, TEST_ROWS, levels=17)
 
 
 def validation_split(digits: Digits) -> Digits:
     """The training digits alone, a sixth of them in place of the test digits, for tuning."""
-    x, x_test, y, y_test = train_test_split(
-        digits.x, digits.y, test_size=1 / 6, stratify=digits.y, random_state=SPLIT_SEED
-    )
-    return Digits(x, y, x_test, y_test, digits.levels)
+    return _split(digits.x, digits.y, 1 / 6, levels=digits.levels)
+
+
+def _split(x: np.ndarray, y: np.ndarray, test_size: float, *, levels: int) -> Digits:
+    parts: Any = train_test_split(x, y, test_size=test_size, stratify=y, random_state=SPLIT_SEED)
+    x, x_test, y, y_test = parts
+    return Digits(x, y, x_test, y_test, levels)
 
 
 def mnist(path: Path) -> Digits:

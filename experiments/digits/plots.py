@@ -8,6 +8,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 GAP = 1
 """Pixels between two digits."""
@@ -56,7 +57,7 @@ def draw_transfer(path: Path, real: np.ndarray, transferred: np.ndarray) -> None
     plt.close(figure)
 
 
-def _show(axis: plt.Axes, pictures: np.ndarray) -> None:
+def _show(axis: Axes, pictures: np.ndarray) -> None:
     """Shows pictures `(rows, columns, height, width)`, dark on white."""
     rows, columns, height, width = pictures.shape
     spaced = np.zeros((rows, columns, height + GAP, width + GAP), pictures.dtype)
@@ -65,7 +66,7 @@ def _show(axis: plt.Axes, pictures: np.ndarray) -> None:
     axis.imshow(image[:-GAP, :-GAP], cmap="gray_r", vmin=0, interpolation="nearest")
 
 
-def _name_rows(axis: plt.Axes, classes: int, height: int) -> None:
+def _name_rows(axis: Axes, classes: int, height: int) -> None:
     places = np.arange(classes) * (height + GAP) + height / 2 - 0.5
     axis.set_yticks(places, [str(label) for label in range(classes)], fontsize=8)
     axis.set_xticks([])
