@@ -199,14 +199,15 @@ def model(digits):
     return make_model(SMOKE, digits, KEY)
 
 
-def test_before_training_digits_are_nearly_normal_already(digits, model):
-    """What is fitted in closed form leaves each class standardised."""
+def test_before_training_pixels_are_nearly_uncorrelated_already(digits, model):
+    """What is fitted in closed form takes out what pixels have in common."""
     noise = RNG.uniform(size=digits.x.shape)
     pixels = jnp.asarray((digits.x + noise) / digits.levels, jnp.float32)[..., None]
     front = jinn.bijectors.Chain(model.flow.bijector.bijectors[:-1])
     z = np.asarray(front.forward(pixels, one_hot(digits.y))).reshape(len(pixels), -1)
     np.testing.assert_allclose(z.mean(0), 0, atol=0.2)
-    np.testing.assert_allclose(z.std(0), 1, atol=0.2)
+    correlations = np.corrcoef(z.T) - np.eye(64)
+    assert np.abs(correlations).mean() < 0.06  # 0.10 with the classes' moments left in
 
 
 def test_the_own_class_gives_the_digit_back_and_others_give_others(digits, model):
@@ -254,6 +255,7 @@ def test_a_smoke_run_of_digits(tmp_path, monkeypatch, capsys):
     assert record["command"].startswith("python -m experiments.digits --smoke")
     assert {"jinn", "jax", "device", "commit"} <= set(record["environment"])
     assert 1 < record["bits"]["mean"] < 4 and record["bits"]["standard_error"] > 0
+    assert record["untrained"]["bits"]["mean"] < 2.1
     assert record["real"]["accuracy"] >= 0.97
     assert record["transferred"]["returned"] > 0.999
     assert record["drawn"]["accuracy"] == pytest.approx(np.mean(record["drawn"]["by_class"]))
