@@ -93,8 +93,7 @@ def mnist(path: Path) -> Digits:
                 f"{files[f'y_{part}']}: expected {len(x)} labels, one for each picture of "
                 f"{files[f'x_{part}']}, got {len(y)}"
             )
-    labels = (arrays[name].astype(np.int64) for name in ("y_train", "y_test"))
-    y, y_test = labels
+    y, y_test = (arrays[name].astype(np.int64) for name in ("y_train", "y_test"))
     return Digits(arrays["x_train"], y, arrays["x_test"], y_test, levels=256)
 
 
