@@ -253,6 +253,19 @@ def test_the_check_of_latents_tells_good_from_bad():
     bent = good.at[:, 1].set(jnp.sqrt(0.5) * (good[:, 0] ** 2 - 1))  # dependent, not correlated
     bent = check_latent(model, bent, good[:, :1], draws=50)
     assert bent.joint_mmd > bent.joint_threshold
+    leaning = good.at[:, 1].add(good[:, 0])
+    leaning = check_latent(model, leaning, good[:, :1], draws=50)
+    assert leaning.correlation > leaning.correlation_threshold
+
+
+def test_the_check_of_latents_takes_the_first_rows_for_mmds_and_all_for_correlations():
+    x = jax.random.normal(KEY, (300, 3))
+    model = as_they_are(3, 1)
+    few, some = (check_latent(model, x[:n], x[:n, :1], draws=20, mmd_rows=50) for n in (200, 300))
+    changed = check_latent(model, x.at[50:].mul(9.0), x[:, :1], draws=20, mmd_rows=50)
+    np.testing.assert_allclose(some.mmd, changed.mmd)  # the draws are those of 300 rows
+    assert few.correlation != some.correlation
+    assert some.correlation_threshold < few.correlation_threshold
 
 
 def test_the_check_of_latents_shows_numbers_that_are_not_finite():

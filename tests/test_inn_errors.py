@@ -194,6 +194,8 @@ def test_the_check_of_latents():
         check_latent(MODEL, X, Y, draws=0)
     with raises("a level between 0 and 1", "level='5 %'"):
         check_latent(MODEL, X, Y, level="5 %")
+    with raises("expected mmd_rows to be at least 3, or None for all, got 2"):
+        check_latent(MODEL, X, Y, mmd_rows=2)
     for wrong in ((0.5, -1.0), (), "wide", None):
         with raises(f"check_latent: expected bandwidths to be positive, got {wrong!r}"):
             check_latent(MODEL, X, Y, bandwidths=wrong)

@@ -166,7 +166,7 @@ def run(
     }
     inn = model if isinstance(model, INN) else None
     if inn is not None:
-        record |= {"latent": latent_figures(inn, *problem.simulate(keys[5], protocol.latent_rows))}
+        record |= {"latent": latent_figures(inn, *problem.simulate(keys[5], 20 * protocol.latent_rows))}
     return record, np.asarray(samples[:, -1], np.float32)
 
 
@@ -175,14 +175,14 @@ def latent_figures(model: INN, x: jax.Array, y: jax.Array) -> dict[str, float]:
 
     Args:
         model: The INN.
-        x: New parameters (n, dim_x).
+        x: New parameters (n, dim_x); one in twenty is used for the MMDs.
         y: Their observations (n, dim_y).
 
     Returns:
         The figures of `jinn.inference.check_latent`, and "forward_error": the root mean square of
         the predicted y's error over the standard deviation of y, of the worst element of y.
     """
-    check = check_latent(model, x, y)
+    check = check_latent(model, x, y, mmd_rows=len(x) // 20)
     error = jnp.sqrt(jnp.mean((model.predict(x) - y) ** 2, 0)) / jnp.std(y, 0)
     return {name: float(value) for name, value in check._asdict().items()} | {
         "forward_error": float(jnp.max(error))
