@@ -64,6 +64,61 @@ def test_convolution(size, stride):
     np.testing.assert_allclose(out, expected[:, start::stride, start::stride], atol=1e-5)
 
 
+def plainly(x, kernel):
+    """The convolution with JAX's own derivatives."""
+    layout = ("NHWC", "HWIO", "NHWC")
+    y = jax.lax.conv_general_dilated(
+        x.reshape(-1, *x.shape[-3:]), kernel, (1, 1), "SAME", dimension_numbers=layout
+    )
+    return y.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+def of_gradients(loss):
+    def squares(x, kernel):
+        return sum(jnp.sum(part**2) for part in jax.grad(loss, (0, 1))(x, kernel))
+
+    return jax.grad(squares, (0, 1))
+
+
+@pytest.mark.parametrize(
+    "differentiate",
+    [
+        lambda loss: jax.grad(loss, (0, 1)),
+        lambda loss: jax.jacfwd(loss, (0, 1)),
+        lambda loss: jax.grad(jax.checkpoint(loss), 1),
+        lambda loss: jax.vmap(jax.grad(loss, (0, 1)), (0, None)),
+        lambda loss: jax.hessian(loss, 1),
+        of_gradients,
+    ],
+    ids=["reverse", "forward", "remat", "vmap", "hessian", "twice"],
+)
+@pytest.mark.parametrize("size", [(3, 3), (5, 1)])
+def test_derivatives_of_a_convolution(size, differentiate):
+    x = jnp.asarray(X)
+    kernel = jnp.asarray(GENERATOR.normal(size=(*size, 2, 3)), x.dtype)
+
+    def derivatives(convolution):
+        def loss(x, kernel):
+            return jnp.sum(jnp.sin(convolution(x, kernel)))
+
+        return jax.jit(differentiate(loss))(x, kernel)
+
+    for own, plain in zip(
+        jax.tree.leaves(derivatives(convolve)),
+        jax.tree.leaves(derivatives(plainly)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(own, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_only_the_gradient_asked_for_is_computed():
+    """And no convolution of zeros stands for the other."""
+    x, kernel = jnp.asarray(X), jnp.ones((3, 3, 2, 3))
+    for argument in (0, 1):
+        gradient = jax.grad(lambda *both: jnp.sum(jnp.sin(convolve(*both))), argument)
+        assert len(list(convolutions(jax.make_jaxpr(gradient)(x, kernel).jaxpr))) == 2
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -166,7 +166,8 @@ def run(
     }
     inn = model if isinstance(model, INN) else None
     if inn is not None:
-        record |= {"latent": latent_figures(inn, *problem.simulate(keys[5], 20 * protocol.latent_rows))}
+        pairs = problem.simulate(keys[5], 20 * protocol.latent_rows)
+        record |= {"latent": latent_figures(inn, *pairs)}
     return record, np.asarray(samples[:, -1], np.float32)
 
 

@@ -17,8 +17,8 @@ class Protocol:
         samples: Posterior samples for each of them.
         calibration_observations: Observations for the calibration error.
         calibration_samples: Posterior samples for each of those.
-        latent_rows: New pairs for the MMD of an INN's latents; its forward process and the correlation
-            of latents with y take twenty times as many.
+        latent_rows: New pairs for the MMD of an INN's latents; its forward process and the
+            correlation of latents with y take twenty times as many.
     """
 
     parameters: int = 100_000
