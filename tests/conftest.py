@@ -22,6 +22,8 @@ from hypothesis.configuration import set_hypothesis_home_dir
 
 # Silent broadcasting is the classic bug of a log-determinant.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Most of the time of a test, and of the import of a file of tests, goes into compiling.
+jax.config.update("jax_disable_most_optimizations", True)
 
 hypothesis.settings.register_profile(
     "jinn",
@@ -62,12 +64,12 @@ def _type_hook(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _fast_compilation(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Most of the time of a test goes into compiling; slow tests compile as users do."""
+def _optimizations(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Slow tests compile as users do."""
     slow = request.node.get_closest_marker("slow") is not None
     jax.config.update("jax_disable_most_optimizations", not slow)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(autouse=True)
