@@ -166,24 +166,26 @@ def run(
     }
     inn = model if isinstance(model, INN) else None
     if inn is not None:
-        pairs = problem.simulate(keys[5], 20 * protocol.latent_rows)
-        record |= {"latent": latent_figures(inn, *pairs)}
+        rows = protocol.latent_rows
+        pairs = problem.simulate(keys[5], 20 * rows)
+        record |= {"latent": latent_figures(inn, *pairs, mmd_rows=rows)}
     return record, np.asarray(samples[:, -1], np.float32)
 
 
-def latent_figures(model: INN, x: jax.Array, y: jax.Array) -> dict[str, float]:
+def latent_figures(model: INN, x: jax.Array, y: jax.Array, *, mmd_rows: int) -> dict[str, float]:
     """How normal z is, how independent of y, and how good the forward process is.
 
     Args:
         model: The INN.
-        x: New parameters (n, dim_x); one in twenty is used for the MMDs.
+        x: New parameters (n, dim_x).
         y: Their observations (n, dim_y).
+        mmd_rows: How many of them are used for the MMDs.
 
     Returns:
         The figures of `jinn.inference.check_latent`, and "forward_error": the root mean square of
         the predicted y's error over the standard deviation of y, of the worst element of y.
     """
-    check = check_latent(model, x, y, mmd_rows=len(x) // 20)
+    check = check_latent(model, x, y, mmd_rows=mmd_rows)
     error = jnp.sqrt(jnp.mean((model.predict(x) - y) ** 2, 0)) / jnp.std(y, 0)
     return {name: float(value) for name, value in check._asdict().items()} | {
         "forward_error": float(jnp.max(error))

@@ -49,7 +49,7 @@ def _convolve_on_cpu(x: Array, kernel: Array) -> Array:
     """A convolution whose gradients are convolutions in the same layout.
 
     The gradients that JAX derives are convolutions with other axes as batch and channels, for which
-    XLA's CPU backend has no fast kernel within a loop: measured there, 15 to 25 times slower.
+    XLA's CPU backend has no fast kernel within a loop: there they take more than ten times as long.
     """
     return _convolve(x, kernel, "SAME")
 
