@@ -50,7 +50,7 @@ def make_table(runs: dict[str, Any], prefix: str, samples: int) -> Table:
         for title, model, entry in ROWS:
             record = runs.get(f"{prefix}/{model}/seed{seed}")
             if record is not None:
-                table.add_row(str(seed), title, *_cells(record, entry, samples))
+                table.add_row(str(seed), title, *_cells(record, entry))
     return table
 
 
@@ -67,25 +67,25 @@ def verdict(runs: dict[str, Any], prefix: str, seed: int, samples: int) -> str |
     if not all(name in runs for name in names):
         return None
     flow, regression, unconditional = (runs[name] for name in names)
-    own, name = flow["measured"], f"best_of_{samples}"
+    own = flow["measured"]
 
     def below(entry: str, other: str) -> str:
         return f"{1 - own[entry] / regression[other][entry]:.1%}"
 
     return (
-        f"seed {seed}: best of {samples} {below(name, 'measured')} below the regression's and "
-        f"{below(name, 'noisy')} below the noisy one's, energy score "
+        f"seed {seed}: best of {samples} {below('best_of_n', 'measured')} below the regression's and "
+        f"{below('best_of_n', 'noisy')} below the noisy one's, energy score "
         f"{below('energy_score', 'measured')} and {below('energy_score', 'noisy')}, variance "
         f"{own['variance']:.5f}, {unconditional['measured']['bits'] - own['bits']:.2f} bits below "
         "the unconditional flow"
     )
 
 
-def _cells(record: dict[str, Any], entry: str, samples: int) -> list[str]:
+def _cells(record: dict[str, Any], entry: str) -> list[str]:
     found, trained = record[entry], entry == "measured"
     return [
         f"{100 * found['best_of_1']:.2f}",
-        f"{100 * found.get(f'best_of_{samples}', found['best_of_1']):.2f}",
+        f"{100 * found['best_of_n']:.2f}",
         f"{100 * found['energy_score']:.2f}",
         f"{1000 * found['variance']:.2f}",
         f"{found['bits']:.2f}" if "bits" in found else "",

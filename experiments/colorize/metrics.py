@@ -47,11 +47,10 @@ def energy_score(samples: Samples, truth: Truth) -> float:
 
 
 def judge(samples: Samples, truth: Truth) -> dict[str, float]:
-    """All figures of samples, or of one prediction given as one sample."""
-    found = {
+    """All figures of n samples, or of one prediction given as one sample."""
+    return {
         "best_of_1": best_of(samples[:1], truth),
-        f"best_of_{len(samples)}": best_of(samples, truth),
+        "best_of_n": best_of(samples, truth),
         "energy_score": energy_score(samples, truth),
         "variance": variance(samples) if len(samples) > 1 else 0.0,
     }
-    return found
