@@ -73,8 +73,8 @@ def verdict(runs: dict[str, Any], prefix: str, seed: int, samples: int) -> str |
         return f"{1 - own[entry] / regression[other][entry]:.1%}"
 
     return (
-        f"seed {seed}: best of {samples} {below('best_of_n', 'measured')} below the regression's and "
-        f"{below('best_of_n', 'noisy')} below the noisy one's, energy score "
+        f"seed {seed}: best of {samples} {below('best_of_n', 'measured')} below the regression's "
+        f"and {below('best_of_n', 'noisy')} below the noisy one's, energy score "
         f"{below('energy_score', 'measured')} and {below('energy_score', 'noisy')}, variance "
         f"{own['variance']:.5f}, {unconditional['measured']['bits'] - own['bits']:.2f} bits below "
         "the unconditional flow"
