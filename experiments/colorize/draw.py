@@ -21,7 +21,6 @@ ROWS = (
     ("regression + noise", "regression", "noisy"),
     ("unconditional flow", "unconditional", "measured"),
     ("cINN", "cinn", "measured"),
-    ("(true ab, enlarged)", "cinn", "truth"),
 )
 """Title, run and entry of its record."""
 

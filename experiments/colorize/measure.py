@@ -35,18 +35,18 @@ class Patches:
         seed: Seed of their places and of the noise on their colours.
 
     Attributes:
-        truth: The patches, sRGB in [0, 1].
         lightness: L of the patches.
         colours: ab at the network's size.
+        truth: The patches with these colours, sRGB in [0, 1].
         noisy: The same with the noise of the training.
     """
 
     def __init__(self, paths: Sequence[Path], settings: Settings, seed: int) -> None:
         """See the class."""
         pixels = fixed(paths, settings, settings.test_patches, seed)
-        self.truth = pixels.astype(np.float32) / 255
         self.lightness, colours = to_networks(pixels)
         self.colours = shrink(colours, settings.factor)
+        self.truth = to_rgb(self.lightness, self.colours)
         self.noisy, _ = noisy(pixels, settings, np.random.default_rng(seed))
 
     def judge(self, colours: Float[np.ndarray, "samples n h w 2"]) -> dict[str, float]:
@@ -101,15 +101,12 @@ def run(
         "training_seconds": seconds,
         "skipped_steps": result.skipped_steps,
         "history": {name: values.tolist() for name, values in result.history.items()},
-        "truth": test.judge(test.colours[None]),
     }
     if model == "regression":
         seen = Patches(training, settings, seed=2)
         return record | measure_regression(result.flow, seen, test, settings.samples, seed)
     record["measured"] = measure_flow(result.flow, test, keys[2], settings.samples)
-    if photographs.training:
-        seen = Patches(training, settings, seed=2)
-        record["bits_on_training"] = bits(result.flow, seen)
+    record["bits_on_training"] = bits(result.flow, Patches(training, settings, seed=2))
     return record
 
 

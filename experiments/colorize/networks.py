@@ -76,11 +76,11 @@ def build(
         ValueError: If the size does not fit it.
     """
     height, width = size or (settings.colours, settings.colours)
+    flow_key, head_key = jax.random.split(key)
     if model == "unconditional":
         options = _as_large_as(settings)
-        return multiscale_flow((height, width, 2), rngs=key, **options)
+        return multiscale_flow((height, width, 2), rngs=flow_key, **options)
     lightness = (settings.factor * height, settings.factor * width, 1)
-    flow_key, head_key = jax.random.split(key)
     flow = multiscale_flow(
         (height, width, 2), condition_shape=lightness, rngs=flow_key, **settings.network
     )
