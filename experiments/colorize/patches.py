@@ -40,7 +40,7 @@ def stream(paths: Sequence[Path], settings: Settings, seed: int) -> Iterator[Bat
             random_patch(pixels, settings.patch, rng)
             for _ in range(settings.patches_per_photograph)
         ]
-        return np.stack([_turned(patch, rng) for patch in patches])
+        return np.stack([_augmented(patch, settings.turned, rng) for patch in patches])
 
     def convert(patches: np.ndarray, rng: np.random.Generator) -> Batch:
         return noisy(patches.reshape(-1, *patches.shape[-3:]), settings, rng)
@@ -90,6 +90,6 @@ def noisy(
     return colours + np.float32(settings.noise) * noise, lightness
 
 
-def _turned(patch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    patch = np.rot90(patch, rng.integers(4))
+def _augmented(patch: np.ndarray, turned: bool, rng: np.random.Generator) -> np.ndarray:
+    patch = np.rot90(patch, rng.integers(4)) if turned else patch
     return patch[:, ::-1] if rng.integers(2) else patch

@@ -1,6 +1,7 @@
 """Photographs: those that scikit-image and scikit-learn ship, or a folder of the user's."""
 
 import os
+import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ FOLDER_SHARE = 0.1
 MOST_HELD_OUT = 50
 COLOURLESS = 2.0
 """In a picture without colour no pixel's red, green and blue differ by more than this."""
+_DAMAGED = (OSError, SyntaxError, EOFError, IndexError, struct.error)
+"""What Pillow raises on files that are no pictures, or damaged ones."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,8 @@ def in_folder(folder: Path, console: Console, side: int) -> Photographs:
         )
     except OSError as error:
         raise ValueError(f"--images {folder}: cannot read the folder: {error}") from error
-    known = Image.registered_extensions()
-    names = [name for name in names if Path(name).suffix.lower() in known]
+    kinds = Image.registered_extensions()
+    names = [name for name in names if kinds.get(Path(name).suffix.lower()) in Image.OPEN]
     if not names:
         raise ValueError(f"--images {folder}: no pictures in it; expected files such as .jpg, .png")
     with ThreadPoolExecutor() as pool:
@@ -150,7 +153,7 @@ def read_photograph(path: Path, side: int | None = None) -> UInt8[np.ndarray, "h
             if side is not None:
                 opened.draft("RGB", (2 * side, 2 * side))
             picture = _as_rgb(ImageOps.exif_transpose(opened))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (*_DAMAGED, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: cannot be read as a picture: {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

@@ -26,6 +26,7 @@ class Settings:
         steps: Training steps.
         batch_size: Patches a step.
         patches_per_photograph: Those of one visit to a photograph.
+        turned: Turn patches by 0 to 270 degrees; else they are mirrored only.
         learning_rate: Highest learning rate.
         ema_decay: Decay of the average of the weights.
         test_patches: Patches of the photographs held out.
@@ -44,6 +45,7 @@ class Settings:
     steps: int = 3000
     batch_size: int = 48
     patches_per_photograph: int = 8
+    turned: bool = True
     learning_rate: float = 1e-3
     ema_decay: float = 0.995
     test_patches: int = 256
@@ -125,7 +127,8 @@ PRESETS = {
         steps=120_000,
         learning_rate=1e-4,
         ema_decay=0.999,
-        test_patches=1024,
+        turned=False,
+        test_patches=128,
     ),
 }
 """The default is for two CPU cores; "paper" is for an accelerator and a folder of photographs: the
