@@ -91,5 +91,5 @@ def noisy(
 
 
 def _augmented(patch: np.ndarray, turned: bool, rng: np.random.Generator) -> np.ndarray:
-    patch = np.rot90(patch, rng.integers(4)) if turned else patch
+    patch = np.rot90(patch, int(rng.integers(4))) if turned else patch
     return patch[:, ::-1] if rng.integers(2) else patch
