@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jinn
+from experiments.colorize.settings import PRESETS
 from jinn.bijectors import ActNorm, Haar
 from jinn.bijectors.module import needs_initialization
 from jinn.flows import Stage, multiscale_flow
@@ -190,45 +191,13 @@ def test_it_learns_the_density_of_correlated_pixels():
 
 # --- Its description ------------------------------------------------------------------------------
 
-COLOURS = {
-    "event_shape": (64, 64, 2),
-    "condition_shape": (256, 256, 1),
-    "scales": (
-        Stage(depth=4, hidden=(32, 32)),
-        Stage("squeeze", depth=2, hidden=(64, 64), kernel_size=1, conditional=False),
-        Stage(depth=6, hidden=(64, 64)),
-        Stage("squeeze", depth=2, hidden=(128, 128), kernel_size=1, conditional=False, keep=16),
-        Stage(depth=6, hidden=(128, 128)),
-        Stage("squeeze", depth=2, hidden=(256, 256), kernel_size=1, conditional=False, keep=32),
-        Stage(depth=6, hidden=(256, 256)),
-        Stage(
-            "haar",
-            depth=2,
-            hidden=(256, 256),
-            kernel_size=1,
-            conditional=False,
-            keep=32,
-            rebalance=0.5,
-        ),
-    ),
-    "kernel_size": 3,
-    "mixing": "orthogonal",
-    "two_sided": True,
-    "normalize": False,
-    "clamp": 1.5,
-    "law": "arctan",
-    "activation": "leaky_relu",
-    "features": (64, 128, 256, 256),
-    "feature_vector": 512,
-    "fully_connected": 8,
-    "fully_connected_hidden": (512, 512, 512),
-}
-"""The colourisation network of the conditional INN (Ardizzone et al., 2019, section 5.2)."""
-
 
 def test_the_colourisation_network():
     """Latent sizes as published, and as many parameters as counted by hand from the layers."""
-    flow = jax.eval_shape(lambda: multiscale_flow(**COLOURS, rngs=0))
+    paper = PRESETS["paper"]
+    flow = jax.eval_shape(
+        lambda: multiscale_flow((64, 64, 2), condition_shape=(256, 256, 1), rngs=0, **paper.network)
+    )
     latents = {name: math.prod(shape) for name, shape in flow.bijector.event_shape_out.items()}
     assert latents == {"scale_2": 4096, "scale_3": 2048, "scale_4": 1536, "last": 512}
 

@@ -1,0 +1,1 @@
+"""Grayscale photographs in colour: p(ab | L) by a conditional INN."""

@@ -1,0 +1,109 @@
+"""Colourising whole photographs of any size.
+
+The lightness is made small for the network, whose convolutions run over all of it in one pass, and
+its colours are enlarged to the photograph's own lightness: there are no tiles, and so no seams.
+Networks that are not convolutions alone see the photograph squeezed into one patch.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+from PIL import Image
+
+from experiments.colorize.colours import (
+    Colours,
+    Lightness,
+    shrink,
+    to_networks,
+    to_rgb_of_lightness,
+)
+from experiments.colorize.networks import resized
+from experiments.colorize.settings import Settings
+
+Photograph = UInt8[np.ndarray, "height width 3"]
+
+
+def colour_size(settings: Settings, height: int, width: int) -> tuple[int, int]:
+    """Height and width of a photograph's colours in the network."""
+    if settings.whole is None:
+        return settings.colours, settings.colours
+    unit = 2 ** sum(stage.downsample is not None for stage in settings.network["scales"])
+    scale = settings.whole / settings.factor / min(height, width) / unit
+    rows, columns = (max(1, round(scale * length)) * unit for length in (height, width))
+    return rows, columns
+
+
+def network_input(
+    photograph: Photograph, settings: Settings, size: tuple[int, int]
+) -> tuple[Lightness, Colours]:
+    """Lightness and colours of a photograph at the network's sizes.
+
+    Args:
+        photograph: The pixels.
+        settings: The network's settings.
+        size: Height and width of the colours.
+
+    Returns:
+        L and ab.
+    """
+    height, width = (settings.factor * length for length in size)
+    small = Image.fromarray(photograph).resize((width, height), Image.Resampling.LANCZOS)
+    lightness, colours = to_networks(np.asarray(small))
+    return lightness, shrink(colours, settings.factor)
+
+
+def latent_of(flow: Any, colours: Colours, lightness: Lightness) -> Any:
+    """The latent of colours under their lightness."""
+    return _forward(flow, colours, lightness)
+
+
+def decode(flow: Any, latents: Any, lightness: Lightness) -> Float[np.ndarray, "n h w 2"]:
+    """The colours of latents under a lightness."""
+    return np.asarray(_inverse(flow, latents, lightness))
+
+
+def draw_latents(flow: Any, key: Array, n: int, temperature: float = 1.0) -> Any:
+    """So many latents of the base density, times the temperature."""
+    return jax.tree.map(lambda z: temperature * z, flow.base.sample(key, (n,)))
+
+
+def colorize(
+    flow: Any,
+    settings: Settings,
+    photograph: Photograph,
+    key: Array,
+    *,
+    samples: int,
+    temperature: float = 1.0,
+) -> Float[np.ndarray, "samples height width 3"]:
+    """Samples of a photograph's colours.
+
+    Args:
+        flow: The conditional flow, as trained.
+        settings: Its settings.
+        photograph: The pixels, of which the lightness is kept.
+        key: A JAX key.
+        samples: How many.
+        temperature: Deviation of the latent.
+
+    Returns:
+        sRGB in [0, 1], of the photograph's size.
+    """
+    size = colour_size(settings, *photograph.shape[:2])
+    flow = resized(flow, "cinn", settings, size)
+    lightness, _ = network_input(photograph, settings, size)
+    colours = decode(flow, draw_latents(flow, key, samples, temperature), lightness)
+    return to_rgb_of_lightness(to_networks(photograph)[0], colours)
+
+
+@jax.jit
+def _forward(flow: Any, colours: Array, lightness: Array) -> Any:
+    return flow.bijector.forward(jnp.asarray(colours), jnp.asarray(lightness))
+
+
+@jax.jit
+def _inverse(flow: Any, latents: Any, lightness: Array) -> Any:
+    return flow.bijector.inverse(latents, jnp.asarray(lightness))
