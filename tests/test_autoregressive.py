@@ -192,6 +192,7 @@ def test_specifications(make):
     assert have_one_form(flow, build_specified(flow.specification))
 
 
+@pytest.mark.thorough
 @pytest.mark.no_type_hook
 def test_a_posterior_comes_back_from_a_file(tmp_path):
     def model(key, n):

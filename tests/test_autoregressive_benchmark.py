@@ -18,6 +18,7 @@ def test_growth_is_of_the_time_of_an_element():
     assert measure.growth({"8": [1.0, 2.0], "16": [2.0, 4.0]})["met"] is True
 
 
+@pytest.mark.thorough
 def test_absent_peers_are_skipped_and_jinn_is_measured(monkeypatch):
     monkeypatch.setattr(measure, "installed", lambda package: None)
     comparison = COMPARISONS["sample-1000"]

@@ -192,6 +192,7 @@ class StandIn:
         return x if y.ndim == 1 else x.at[0].set(STUCK[0])
 
 
+@pytest.mark.thorough
 def test_the_program_with_a_stand_in(monkeypatch, tmp_path, capsys):
     network = {"parameters": 1234, "training_seconds": 5.0}
     monkeypatch.setattr(comparison, "train", lambda key, problem, settings: (StandIn(), network))

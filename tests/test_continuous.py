@@ -328,6 +328,7 @@ def test_one_velocity_an_event():
     np.testing.assert_allclose(moved.velocity(times, X, condition), jnp.stack(single), atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_another_solver_with_the_same_weights():
     flow = continuous_flow(2, hidden=(4,), rngs=0)
     flow = jax.tree.map(lambda leaf: leaf + 0.3, flow)

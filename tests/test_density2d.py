@@ -16,6 +16,7 @@ from experiments.density2d.problems import PROBLEMS
 from experiments.density2d.settings import FLOWS, smoke
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_points_have_the_density_that_is_called_exact(name):
     problem = PROBLEMS[name]
@@ -77,6 +78,7 @@ def test_integrals_see_a_defect_and_count_what_is_not_finite():
     assert broken.value < 0.9
 
 
+@pytest.mark.thorough
 def test_a_short_run():
     settings = replace(smoke(FLOWS["flow_matching"]), steps=3)
     problem = PROBLEMS["two_moons"]

@@ -91,6 +91,7 @@ def test_uniform_noise_gives_a_bound_that_many_draws_make_tight() -> None:
     np.testing.assert_allclose(jnp.exp(exact(x)).sum(), 1.0, rtol=1e-6)
 
 
+@pytest.mark.thorough
 def test_noise_from_the_posterior_makes_every_draw_exact() -> None:
     noise = jinn.Flow(Posterior(), Uniform((1,), 0.0, 1.0))
     jinn.check_bijector(
@@ -160,6 +161,7 @@ def image_model() -> Dequantized:
     return Dequantized(flow, levels=16, noise=jinn.Flow(bijector, StandardNormal(shape)))
 
 
+@pytest.mark.thorough
 def test_fit_takes_uint8_and_trains_flow_and_noise_together() -> None:
     images = jnp.clip(jnp.round(8 + 2 * jax.random.normal(KEY, (256, 4, 4, 1))), 0, 15)
     images = images.astype(jnp.uint8)

@@ -157,6 +157,7 @@ def test_the_split_is_the_same_for_all_and_tuning_sees_no_test_digit():
 # --- The model -----------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_bijectors_fitted_to_data_obey_the_laws():
     uniform = jnp.asarray(RNG.uniform(0.02, 0.98, (5, 3)), jnp.float32)
     jinn.check_bijector(NormalQuantile((3,)), uniform)
@@ -199,6 +200,7 @@ def model(digits):
     return make_model(SMOKE, digits, KEY)
 
 
+@pytest.mark.thorough
 def test_before_training_pixels_are_nearly_uncorrelated_already(digits, model):
     """What is fitted in closed form takes out what pixels have in common."""
     noise = RNG.uniform(size=digits.x.shape)
@@ -244,6 +246,7 @@ def test_the_judge(digits):
 # --- The program ---------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_smoke_run_of_digits(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     arguments = ["--smoke", "--out", str(tmp_path), "--method", "jinn"]
@@ -267,6 +270,7 @@ def test_a_smoke_run_of_digits(tmp_path, monkeypatch, capsys):
     assert max(map(len, shown.splitlines())) <= 80 + len(str(tmp_path))
 
 
+@pytest.mark.thorough
 def test_a_smoke_run_of_mnist_from_a_file(tmp_path, capsys):
     given = arrays(60, 20)
     given["y_train"], given["y_test"] = np.arange(60) % 10, np.arange(20) % 10

@@ -71,6 +71,7 @@ def test_it_is_the_formula_with_the_jacobian_of_autodiff(name, scale, x64):
         np.testing.assert_allclose(expected, logs, atol=1e-8)
 
 
+@pytest.mark.thorough
 @every_map
 def test_the_inverse_has_the_gradients_of_the_implicit_function_theorem(name, x64):
     """With respect to the parameters, against `-J^-1 df/dp` at the solution."""

@@ -170,6 +170,7 @@ def test_a_continuous_posterior_is_saved_and_loaded(posterior, tmp_path):
     np.testing.assert_array_equal(loaded.log_prob(x, c), posterior.log_prob(x, c))
 
 
+@pytest.mark.thorough
 def test_likelihood_learns_a_density():
     """Two thirds and one third of the data around -1 and 1."""
 

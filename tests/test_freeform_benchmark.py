@@ -28,6 +28,7 @@ def test_the_continuous_flow_is_the_network_that_the_case_says():
     np.testing.assert_allclose(found, h @ last + bias, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_the_residual_blocks_have_the_weights_of_the_case_scaled_to_the_bound():
     case = smoke(CASES["residual"])
     flow = residual_flow(case)
@@ -89,6 +90,7 @@ def test_tables_say_what_was_reached_and_what_was_missed():
     assert "power_series (terms) 1.00 (5) 2.00 (40) 2.000, <= 1.1: missed" in lines
 
 
+@pytest.mark.thorough
 def test_absent_peers_are_skipped_and_jinn_is_measured(monkeypatch):
     monkeypatch.setattr(libraries, "installed", lambda package: None)
     case = from_fields({**vars(smoke(CASES["continuous"])), "hidden": [8, 8]})

@@ -79,6 +79,7 @@ SIZES = [K, K * N, K * N, K * N * (N - 1) // 2]
 PROJECTION = 0.5 * RNG.normal(size=(2, sum(SIZES)))
 
 
+@pytest.mark.thorough
 def test_a_conditioner_gives_all_parameters_in_the_layout_that_is_documented(x64):
     base = GaussianMixture(
         (N,), K, condition_shape=(2,), conditioner=lambda c: jnp.tanh(c) @ PROJECTION
@@ -176,6 +177,7 @@ def two_branches(key, n):
     return sign * y * jnp.asarray([[1.0, -1.0]]) + noise, y
 
 
+@pytest.mark.thorough
 def test_a_posterior_finds_both_branches_and_is_saved_and_loaded(tmp_path):
     flow = mixture_density_network(2, condition_dim=1, components=4, hidden=(16,), rngs=0)
     assert is_specified(flow)

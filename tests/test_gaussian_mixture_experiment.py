@@ -81,6 +81,7 @@ def test_measures_of_samples():
     assert found["outside"] == pytest.approx(0.125 * 0.4, abs=2e-3)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", ["inn", "cinn"])
 def test_a_short_run(method):
     settings = smoke(METHODS[method])

@@ -22,6 +22,7 @@ def test_the_flow_has_the_shapes_that_the_case_says(name):
     assert (flow.condition_shape is not None) == case.conditional
 
 
+@pytest.mark.thorough
 def test_absent_peers_are_skipped_and_jinn_is_measured(monkeypatch):
     monkeypatch.setattr(measure, "installed", lambda package: None)
     process = measure.torch_process()

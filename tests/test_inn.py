@@ -239,6 +239,7 @@ def as_they_are(x_dim, y_dim):
     return INN(Affine((x_dim,), learned=False), x_dim, y_dim)
 
 
+@pytest.mark.thorough
 def test_the_check_of_latents_tells_good_from_bad():
     good = jax.random.normal(KEY, (300, 3))
     model = as_they_are(3, 1)

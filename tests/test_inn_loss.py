@@ -219,6 +219,7 @@ def linear_posterior(y, noise):
     return mean, prior - np.outer(gain, MATRIX @ prior)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("method", "steps", "tolerance"), [("likelihood", 250, 0.1), ("mmd", 500, 0.25)]
 )

@@ -39,11 +39,18 @@ AS_USERS_COMPILE = (
 
 
 def _cases() -> list[Any]:
-    """Every case twice: float32 with the type hook, and float64 without it."""
+    """Every case twice: float32 with the type hook, and float64 without it.
+
+    The tests that are run by default hold the first case of every class, in float32.
+    """
     cases: list[Any] = []
+    kinds: set[type[Bijector]] = set()
     for name, case in CASES.items():
-        cases.append(pytest.param(name, "float32", marks=[pytest.mark.slow] * case.slow))
-        kind = pytest.mark.slow if name in AS_USERS_COMPILE else pytest.mark.float64
+        first = case.kind not in kinds and not case.slow
+        kinds |= {case.kind} if first else set()
+        rest = pytest.mark.slow if case.slow else pytest.mark.thorough
+        cases.append(pytest.param(name, "float32", marks=[] if first else [rest]))
+        kind = pytest.mark.slow if name in AS_USERS_COMPILE else pytest.mark.thorough
         cases.append(pytest.param(name, "float64", marks=[pytest.mark.no_type_hook, kind]))
     return cases
 

@@ -78,6 +78,7 @@ def test_kernels_are_scaled_only_where_they_are_too_large(image_size):
     assert norm(large) <= large.certified_norm() * (1 + 1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("network", "activation"), [*(("mlp", name) for name in CONTRACTIONS), ("conv", "lipswish")]
 )

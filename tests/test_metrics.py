@@ -80,6 +80,7 @@ def test_resimulation_error(batch):
     np.testing.assert_allclose(errors, expected, rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_calibration_of_the_exact_posterior():
     # With three samples an interpolated quantile would be wrong by far more than this.
     x, y = pairs(20_000)
@@ -91,6 +92,7 @@ def test_calibration_of_the_exact_posterior():
     assert float(calibration_error(GaussianPosterior(), x, y, samples=200)) < 0.006
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("width", [0.5, 2.0])
 def test_calibration_of_a_wrong_width(width):
     from statistics import NormalDist

@@ -136,6 +136,7 @@ def test_initialization_normalizes_channels():
     np.testing.assert_allclose(z.var((0, 1, 2)), 1.0, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_backprop_by_recomputation():
     """The same gradient, in less memory."""
 

@@ -129,6 +129,7 @@ def test_no_sample_leaves_the_support_and_density_is_zero_outside(low, high):
     np.testing.assert_array_equal(posterior.log_prob(outside, y), -jnp.inf)
 
 
+@pytest.mark.thorough
 def test_bounded_posterior_integrates_to_one():
     def simulate(key, n):
         x_key, y_key = jax.random.split(key)

@@ -20,6 +20,7 @@ def steep(x, condition):
     return -0.99 * x
 
 
+@pytest.mark.thorough
 def test_an_estimate_is_taken_with_a_key_only():
     block = InvertibleResidual((10,), hidden=(8,), coefficient=0.5, rngs=0)
     exact = InvertibleResidual((10,), hidden=(8,), coefficient=0.5, estimator="exact", rngs=0)
@@ -85,6 +86,7 @@ def test_training_lowers_the_loss_and_keeps_the_bound(event_dim):
     np.testing.assert_allclose(result.flow.log_prob(samples), log_prob, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_a_posterior_of_a_residual_flow_is_saved_and_loaded(tmp_path):
     y = jnp.asarray(np.random.default_rng(0).normal(size=(64, 1)), jnp.float32)
     x = jnp.concatenate([y, -y], axis=-1)

@@ -38,6 +38,7 @@ def test_it_is_the_formula_with_the_slope_of_autodiff(scale, x64):
         np.testing.assert_allclose(log_det, expected.sum(), atol=1e-8)
 
 
+@pytest.mark.thorough
 def test_the_inverse_has_the_gradients_of_the_implicit_function_theorem(x64):
     """With respect to every parameter, `-(df/dp) / (df/dx)` at the solution, in both modes."""
     x, raw = draw(1.0)
@@ -65,6 +66,7 @@ def test_float32_far_out_and_where_it_is_flat(scale, size):
     np.testing.assert_allclose(log_slope[far], least[far], atol=0.05)
 
 
+@pytest.mark.thorough
 def test_units_far_apart_leave_a_plateau_that_is_not_flat():
     """The slope of the sigmoids' part is exp(-150) there, less than float32 has."""
     raw = [jnp.zeros((2, 1)), jnp.zeros((2, 1)), jnp.asarray([[-150.0], [150.0]])]

@@ -134,6 +134,7 @@ def test_settings_of_one_thread_keep_trainings_in_it():
     assert here not in train_together([threading.get_ident] * 2, lambda _: False)[0]
 
 
+@pytest.mark.thorough
 def test_trainings_side_by_side_give_what_each_gives_alone(capsys):
     def loss(model, batch, key):
         return jnp.mean((model["p"] - batch) ** 2), {}
