@@ -64,7 +64,9 @@ def test_bad_pairs(test, x, y, options, message):
 
 
 def test_bad_posteriors():
-    with pytest.raises(ValueError, match="need posterior.log_prob.* Samples has not; take regions"):
+    with pytest.raises(
+        ValueError, match=r"need posterior.log_prob.* Samples has not; take regions"
+    ):
         expected_coverage(Samples(), X, X)
     with pytest.raises(ValueError, match="'highest_density' or 'central', got 'hpd'"):
         expected_coverage(Samples(), X, X, regions="hpd")
@@ -73,7 +75,7 @@ def test_bad_posteriors():
     for test in PAIR_TESTS:
         with pytest.raises(ValueError, match=r"posterior.sample to give shape \(\d+, 40, 2\), got"):
             test(WrongShape(), X, X, samples=5)
-    with pytest.raises(ValueError, match="of the samples are NaN; expected none. Find out"):
+    with pytest.raises(ValueError, match=r"of the samples are NaN; expected none. Find out"):
         simulation_based_calibration(Constant(jnp.nan), X, X, samples=5)
     with pytest.raises(ValueError, match=r"references of the shape of x, \(40, 2\), got \(3, 2\)"):
         tarp(Samples(), X, X, samples=5, references=X[:3])
@@ -87,7 +89,7 @@ def test_bad_predictive_checks():
         simulate = given.pop("simulate", lambda key, x: x)
         return posterior_predictive_check(Samples(), simulate, given.pop("y", X[:2]), **given)
 
-    with pytest.raises(ValueError, match="10 samples are too few for 2 .* samples=40 or more"):
+    with pytest.raises(ValueError, match=r"10 samples are too few for 2 .* samples=40 or more"):
         check(samples=10)
     with pytest.raises(ValueError, match=r"simulate\(key, x\) to give shape \(100, 2, 2\), got"):
         check(simulate=lambda key, x: x[0])
@@ -100,7 +102,7 @@ def test_bad_predictive_checks():
 
 
 def test_bad_typicality_checks():
-    with pytest.raises(ValueError, match="at least 200 reference rows at level 0.01, got 40"):
+    with pytest.raises(ValueError, match=r"at least 200 reference rows at level 0.01, got 40"):
         check_typicality(X, X)
     with pytest.raises(
         ValueError, match=r"rows of one shape, got \(2,\) and \(40, 2\); .* y\[None\]"
