@@ -123,7 +123,7 @@ def test_calibration_with_ties():
 
 
 def test_calibration_holds_a_bounded_number_of_samples(monkeypatch):
-    monkeypatch.setattr("jinn.inference.metrics._VALUES_PER_CHUNK", 10_000)
+    monkeypatch.setattr("jinn.inference.chunks._VALUES_PER_CHUNK", 10_000)
     x, y = pairs(173)
     posterior = GaussianPosterior()
     curve = calibration_curve(posterior, x, y, samples=100)

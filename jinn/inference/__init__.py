@@ -2,6 +2,13 @@
 
 from jinn.inference.abc import abc_quantile as abc_quantile
 from jinn.inference.abc import abc_rejection as abc_rejection
+from jinn.inference.diagnostics import check_typicality as check_typicality
+from jinn.inference.diagnostics import expected_coverage as expected_coverage
+from jinn.inference.diagnostics import posterior_predictive_check as posterior_predictive_check
+from jinn.inference.diagnostics import simulation_based_calibration as simulation_based_calibration
+from jinn.inference.diagnostics import tarp as tarp
+from jinn.inference.diagnostics import typicality_rates as typicality_rates
+from jinn.inference.diagnostics import write_report as write_report
 from jinn.inference.fit_posterior import fit_posterior as fit_posterior
 from jinn.inference.latent import LatentCheck as LatentCheck
 from jinn.inference.latent import check_latent as check_latent

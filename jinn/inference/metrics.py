@@ -6,7 +6,7 @@ Samples have the layout of `Posterior.sample`: ``(n, *batch, dim)`` for observat
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,18 +15,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jinn.functional.kernels import mmd_squared
+from jinn.inference.chunks import SamplesPosterior, check_pairs, draw_in_chunks
 from jinn.networks.randomness import as_key
-
-_VALUES_PER_CHUNK = 2**22
-
-
-@runtime_checkable
-class SamplesPosterior(Protocol):
-    """Anything that draws parameters (*shape, *batch, dim) for observations (*batch, dim_y)."""
-
-    def sample(self, key: Array, shape: tuple[int, ...], y: Any) -> Array:
-        """Draws ``shape`` samples of p(x | y) for each observation in y."""
-        ...
 
 
 class CalibrationCurve(NamedTuple):
@@ -253,29 +243,12 @@ def calibration_curve(
     Raises:
         ValueError: Fewer than 2 samples, shapes that do not match, or a key that is none.
     """
-    x, y = jnp.asarray(x), jax.tree.map(jnp.asarray, y)
-    shapes = jax.tree.map(jnp.shape, y)
-    rows = {leaf.shape[:1] for leaf in jax.tree.leaves(y)}
-    if x.ndim != 2 or rows != {(len(x),)} or len(x) == 0:
-        raise ValueError(
-            f"calibration_curve: expected x of shape (n, dim) and y of shape (n, dim_y), got "
-            f"{x.shape} and {shapes}."
-        )
-    if samples < 2:
-        raise ValueError(f"calibration_curve: expected at least 2 samples, got {samples}.")
+    x, y = check_pairs("calibration_curve", x, y, samples)
     key = as_key(0 if key is None else key, "calibration_curve: key")
-    chunk = max(1, min(len(x), _VALUES_PER_CHUNK // (samples * x.shape[1])))
-    ranges = []
-    for index, start in enumerate(range(0, len(x), chunk)):
-        rows = np.minimum(np.arange(start, start + chunk), len(x) - 1)
-        chosen = jax.tree.map(lambda leaf, rows=rows: leaf[rows], y)
-        draws = posterior.sample(jax.random.fold_in(key, index), (samples,), chosen)
-        if draws.shape != (samples, chunk, x.shape[1]):
-            raise ValueError(
-                f"calibration_curve: expected posterior.sample to give shape "
-                f"{(samples, chunk, x.shape[1])}, got {draws.shape}."
-            )
-        ranges.append(_rank_range(draws, x[rows])[:, : len(x) - start])
+    ranges = [
+        _rank_range(chunk.draws, chunk.x)[:, : chunk.kept]
+        for chunk in draw_in_chunks("calibration_curve", posterior, key, samples, x, y)
+    ]
     return _inliers(jnp.concatenate(ranges, axis=1), samples)
 
 
