@@ -157,3 +157,5 @@ def henyey_greenstein(
 def _cos_pi(x: jax.Array) -> jax.Array:
     """cos(pi x) for x in [0, 1] to 4e-8, in a quarter of the time of `jnp.cos`."""
     return jnp.cos(jnp.pi * x)
+    y2 = y * y
+    return y * (3.14159265 + y2 * (-5.16771278 + y2 * (2.55016404 + y2 * (-0.59926453 + y2 * 0.08214588))))

@@ -88,7 +88,8 @@ def simulate(
             f"simulate: expected a number of devices that divides {STREAMS}, got a mesh of "
             f"{mesh.size}; give fewer."
         )
-    return _simulate(key, check_tissue(tissue), photons=photons, lanes=lanes, mesh=mesh)
+    quotas = np.full(STREAMS, photons // STREAMS) + (np.arange(STREAMS) < photons % STREAMS)
+    return _simulate(key, check_tissue(tissue), quotas.astype(np.int32), lanes=lanes, mesh=mesh)
 
 
 def specular_reflectance(tissue: Tissue) -> float:
@@ -97,15 +98,15 @@ def specular_reflectance(tissue: Tissue) -> float:
     return ((above - first) / (above + first)) ** 2
 
 
-@partial(jax.jit, static_argnames=("photons", "lanes", "mesh"))
+@partial(jax.jit, static_argnames=("lanes", "mesh"))
 def _simulate(
-    key: jax.Array, tissue: Tissue, *, photons: int, lanes: int, mesh: Mesh | None
+    key: jax.Array, tissue: Tissue, quotas: jax.Array, *, lanes: int, mesh: Mesh | None
 ) -> Light:
     rows = [
         getattr(tissue, name).reshape(-1, tissue.layers)
         for name in ("absorption", "scattering", "anisotropy", "thickness")
     ]
-    quotas = np.full(STREAMS, photons // STREAMS) + (np.arange(STREAMS) < photons % STREAMS)
+    photons = quotas.sum().astype(float)
 
     def one(row: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
         key, *properties = row
@@ -122,11 +123,11 @@ def _simulate(
                 check_vma=False,
             )
         streams = jax.random.split(key, STREAMS)
-        values, squares = follow(streams, jnp.asarray(quotas, jnp.int32), tuple(properties))
+        values, squares = follow(streams, quotas, tuple(properties))
         return values.sum(axis=0) / photons, squares.sum(axis=0) / photons
 
     means, squares = jax.lax.map(one, (jax.random.split(key, len(rows[0])), *rows))
-    errors = jnp.sqrt(jnp.maximum(squares - means**2, 0.0) / max(photons - 1, 1))
+    errors = jnp.sqrt(jnp.maximum(squares - means**2, 0.0) / jnp.maximum(photons - 1, 1))
     means, errors = (value.reshape(*tissue.batch, -1) for value in (means, errors))
     specular = jnp.full(tissue.batch, specular_reflectance(tissue))
     return Light(
