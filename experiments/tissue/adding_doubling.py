@@ -22,7 +22,7 @@ from scipy.special import eval_legendre
 
 from experiments.tissue.fresnel import fresnel
 from experiments.tissue.quadrature import Directions, directions
-from experiments.tissue.tissue import Tissue, check_tissue
+from experiments.tissue.tissue import PROPERTIES, Tissue, check_tissue
 
 POINTS = 6
 DOUBLINGS = 12
@@ -69,101 +69,121 @@ def add_and_double(
             "add_and_double: expected at least 2 points and 0 doublings, got "
             f"{points} and {doublings}; leave them out."
         )
-    checked = check_tissue(tissue, semi_infinite=False)
-    return _solve(checked, points=points, doublings=doublings, terms=terms)
+    tissue = check_tissue(tissue, semi_infinite=False)
+    rows = tuple(getattr(tissue, name).reshape(-1, tissue.layers) for name in PROPERTIES)
+    shares = _solve(
+        rows,
+        refractive_index=tissue.refractive_index,
+        points=points,
+        doublings=doublings,
+        terms=terms,
+    )
+    return Balance(*(share.reshape(*tissue.batch, *share.shape[1:]) for share in shares))
 
 
-@partial(jax.jit, static_argnames=("points", "doublings", "terms"))
-def _solve(tissue: Tissue, *, points: int, doublings: int, terms: int | None) -> Balance:
-    indices = np.asarray(tissue.refractive_index)
-    grid = directions(tissue.refractive_index, points)
+@partial(jax.jit, static_argnames=("refractive_index", "points", "doublings", "terms"))
+def _solve(
+    rows: tuple[jax.Array, ...],
+    *,
+    refractive_index: tuple[float, ...],
+    points: int,
+    doublings: int,
+    terms: int | None,
+) -> Balance:
+    grid = directions(refractive_index, points)
     terms = len(grid.etendue) if terms is None else terms
-    root = jnp.asarray(np.sqrt(grid.etendue), float)
-    # Fresnel's reflectances of the boundaries, above each layer and below the last: (layers + 1, points).
-    reflectances = [
-        _boundary(grid, indices, upper) for upper in range(tissue.layers + 1)
+    kernels = _kernels(grid, terms)
+    boundaries = [
+        _boundary(grid, refractive_index, upper) for upper in range(len(refractive_index) - 1)
     ]
-    reflect, transmit = _homogeneous(tissue, grid, terms, doublings)
-    identity = jnp.eye(len(root))
 
-    # From below: what returns to each layer's lower boundary, and the light that gets there.
-    returned = jnp.diag(reflectances[-1]) + jnp.zeros_like(reflect[..., 0, :, :])
-    sweeps = []
-    for layer in reversed(range(tissue.layers)):
-        r, t = reflect[..., layer, :, :], transmit[..., layer, :, :]
+    def one(row: tuple[jax.Array, ...]) -> Balance:
+        reflect, transmit = _homogeneous(row, grid, kernels, doublings)
+        return _add(reflect, transmit, boundaries, jnp.asarray(np.sqrt(grid.etendue), float))
+
+    return jax.vmap(one)(rows)
+
+
+def _add(
+    reflect: jax.Array, transmit: jax.Array, boundaries: list[jax.Array], root: jax.Array
+) -> Balance:
+    """Adds layers and boundaries from below, then follows the light from above.
+
+    Args:
+        reflect: Reflection of each layer by itself, (layers, points, points).
+        transmit: Transmission of each, (layers, points, points).
+        boundaries: Reflectance of the boundary above each layer and below the last, (points,).
+        root: Square root of the directions' etendue, (points,).
+
+    Returns:
+        Shares of the light.
+    """
+    identity = jnp.eye(len(root))
+    # `returned` takes light that comes to a layer's lower boundary to what comes back from there;
+    # `down` takes light at a layer's top to that at its bottom, and `total` to what comes back up.
+    returned, sweeps = jnp.diag(boundaries[-1]), []
+    for r, t, surface in reversed(list(zip(reflect, transmit, boundaries, strict=False))):
         down = jnp.linalg.solve(identity - r @ returned, t)
         total = r + t @ (returned @ down)
-        surface = reflectances[layer]
-        if layer == 0:
-            start = jnp.zeros_like(root).at[0].set((1 - surface[0]) / root[0])
-            enter = jnp.linalg.solve(
-                identity - surface[:, None] * total, jnp.broadcast_to(start, total.shape[:-1])[..., None]
-            )
-        else:
-            enter = jnp.linalg.solve(
-                identity - surface[:, None] * total, jnp.broadcast_to(jnp.diag(1 - surface), total.shape)
-            )
-        sweeps.append((enter, total, down, returned))
-        if layer > 0:
-            returned = jnp.diag(surface) + (1 - surface)[:, None] * (total @ enter)
+        entering = jnp.linalg.solve(identity - surface[:, None] * total, jnp.diag(1 - surface))
+        sweeps.append((entering, total, down, returned))
+        returned = jnp.diag(surface) + (1 - surface)[:, None] * (total @ entering)
 
-    # From above: the light itself.
-    light = None
-    absorption = []
-    for enter, total, down, returned in reversed(sweeps):
-        if light is None:
-            light = enter
-            reflectance = ((root * (1 - reflectances[0])) @ (total @ light))[..., 0]
-        else:
-            light = enter @ light
+    light, absorption, reflectance = jnp.zeros_like(root).at[0].set(1 / root[0]), [], None
+    for entering, total, down, returned in reversed(sweeps):
+        light = entering @ light
+        if reflectance is None:
+            reflectance = jnp.dot(root * (1 - boundaries[0]), total @ light)
         below = down @ light
-        absorption.append((root @ (light - total @ light - below + returned @ below))[..., 0])
+        absorption.append(root @ (light - total @ light - below + returned @ below))
         light = below
-    transmittance = ((root * (1 - reflectances[-1])) @ light)[..., 0]
-    specular = jnp.full(tissue.batch, reflectances[0][0])
-    return Balance(specular, reflectance, transmittance, jnp.stack(absorption, axis=-1))
+    transmittance = jnp.dot(root * (1 - boundaries[-1]), light)
+    return Balance(boundaries[0][0], reflectance, transmittance, jnp.stack(absorption))
 
 
-def _boundary(grid: Directions, indices: np.ndarray, upper: int) -> jax.Array:
+def _boundary(grid: Directions, refractive_index: tuple[float, ...], upper: int) -> jax.Array:
     """Reflectance of the boundary below a medium, for each direction, from either side.
 
     It is 1 for a direction that one of the two lacks, the total reflection in the other.
     """
-    with jax.ensure_compile_time_eval():
-        _, reflectance = fresnel(
-            jnp.asarray(grid.cosines[upper], float), float(indices[upper] / indices[upper + 1])
-        )
+    ratio = refractive_index[upper] / refractive_index[upper + 1]
+    _, reflectance = fresnel(jnp.asarray(grid.cosines[upper], float), ratio)
     both = (grid.weights[upper] > 0) & (grid.weights[upper + 1] > 0)
     return jnp.where(both, reflectance, 1.0)
 
 
 def _homogeneous(
-    tissue: Tissue, grid: Directions, terms: int, doublings: int
+    row: tuple[jax.Array, ...],
+    grid: Directions,
+    kernels: tuple[jax.Array, jax.Array],
+    doublings: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Reflection and transmission of each layer by itself: (..., layers, points, points) each."""
-    even, odd = _kernels(grid, terms)
-    extinction = tissue.absorption + tissue.scattering
-    albedo = tissue.scattering / jnp.where(extinction > 0, extinction, 1.0)
+    """Reflection and transmission of each layer by itself: (layers, points, points) each."""
+    absorption, scattering, anisotropy, thickness = row
+    even, odd = kernels
+    extinction = absorption + scattering
+    albedo = scattering / jnp.where(extinction > 0, extinction, 1.0)
     # The peak of the phase function that so few terms do not show counts as light not scattered.
-    power = tissue.anisotropy[..., None] ** np.arange(terms)
-    peak = tissue.anisotropy**terms
-    moments = (power - peak[..., None]) / (1 - peak[..., None])
-    thin = tissue.thickness * extinction * (1 - albedo * peak) / 2**doublings
+    terms = jnp.arange(len(even))
+    peak = anisotropy ** len(even)
+    moments = (anisotropy[:, None] ** terms[None] - peak[:, None]) / (1 - peak[:, None])
+    thin = thickness * extinction * (1 - albedo * peak) / 2**doublings
     albedo = albedo * (1 - peak) / (1 - albedo * peak)
 
-    # Of a thin layer: what sums and differences of the light from both sides lose in half of it.
-    inverse = jnp.asarray(np.einsum("lp,pq->lpq", 1 / grid.cosines[1:-1], np.eye(len(grid.etendue))), float)
-    half, share = 0.5 * thin[..., None, None], albedo[..., None, None]
-    sums = half * (inverse - share * jnp.einsum("...lt,tlij->...lij", moments, even))
-    differences = half * (inverse - share * jnp.einsum("...lt,tlij->...lij", moments, odd))
+    # What sums and differences of the light from both sides lose in half of a thin layer.
     identity = jnp.eye(len(grid.etendue))
-    sums_out, differences_out = jnp.linalg.inv(jnp.stack([identity + sums, identity + differences]))
+    inverse = jnp.asarray(1 / grid.cosines[1:-1], float)[:, None, :] * identity[None]
+    half, share = 0.5 * thin[:, None, None], albedo[:, None, None]
+    sums = half * (inverse - share * jnp.einsum("lt,tlij->lij", moments, even))
+    differences = half * (inverse - share * jnp.einsum("lt,tlij->lij", moments, odd))
+    sums_out = jnp.linalg.inv(identity[None] + sums)
+    differences_out = jnp.linalg.inv(identity[None] + differences)
     reflect = sums_out @ ((differences - sums) @ differences_out)
-    transmit = sums_out + differences_out - identity
+    transmit = sums_out + differences_out - identity[None]
 
     def double(_: int, both: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         r, t = both
-        between = jnp.linalg.solve(identity - r @ r, t)
+        between = jnp.linalg.solve(identity[None] - r @ r, t)
         return r + t @ (r @ between), t @ between
 
     return jax.lax.fori_loop(0, doublings, double, (reflect, transmit))

@@ -1,5 +1,6 @@
 """Directions of light that keep to themselves when a layered medium refracts them."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +40,7 @@ def directions(refractive_index: tuple[float, ...], points: int) -> Directions:
     indices = np.asarray(refractive_index)
     limits = [0.0, *(index for index in np.unique(indices) if index <= indices[1:-1].max())]
     etendue, invariants = [], []
-    for low, high in zip(limits[:-1], limits[1:], strict=True):
+    for low, high in pairwise(limits):
         index = indices[1] if indices[1] >= high else indices[indices >= high].min()
         first, last = np.sqrt(1 - (np.array([high, low]) / index) ** 2)
         count = points if last - first > 0.1 else max(2, points // 4)

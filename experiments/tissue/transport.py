@@ -22,7 +22,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from experiments.tissue.photons import Coefficients, Photons, Sums, step
 from experiments.tissue.random_words import next_word, start_words
-from experiments.tissue.tissue import Tissue, check_tissue
+from experiments.tissue.tissue import PROPERTIES, Tissue, check_tissue
 
 STREAMS = 8
 """Lanes have so many groups of their own random numbers and photons, whatever the devices."""
@@ -88,8 +88,24 @@ def simulate(
             f"simulate: expected a number of devices that divides {STREAMS}, got a mesh of "
             f"{mesh.size}; give fewer."
         )
+    tissue = check_tissue(tissue)
+    rows = tuple(getattr(tissue, name).reshape(-1, tissue.layers) for name in PROPERTIES)
     quotas = np.full(STREAMS, photons // STREAMS) + (np.arange(STREAMS) < photons % STREAMS)
-    return _simulate(key, check_tissue(tissue), quotas.astype(np.int32), lanes=lanes, mesh=mesh)
+    means, errors = _simulate(
+        key,
+        rows,
+        np.asarray(tissue.refractive_index, np.float32),
+        quotas.astype(np.int32),
+        lanes=lanes,
+        mesh=mesh,
+    )
+    means, errors = (value.reshape(*tissue.batch, -1) for value in (means, errors))
+    specular = jnp.full(tissue.batch, specular_reflectance(tissue))
+    return Light(
+        specular,
+        *(means[..., 0], means[..., 1], means[..., 2:]),
+        *(errors[..., 0], errors[..., 1], errors[..., 2:]),
+    )
 
 
 def specular_reflectance(tissue: Tissue) -> float:
@@ -100,64 +116,50 @@ def specular_reflectance(tissue: Tissue) -> float:
 
 @partial(jax.jit, static_argnames=("lanes", "mesh"))
 def _simulate(
-    key: jax.Array, tissue: Tissue, quotas: jax.Array, *, lanes: int, mesh: Mesh | None
-) -> Light:
-    rows = [
-        getattr(tissue, name).reshape(-1, tissue.layers)
-        for name in ("absorption", "scattering", "anisotropy", "thickness")
-    ]
+    key: jax.Array,
+    rows: tuple[jax.Array, ...],
+    refractive_index: jax.Array,
+    quotas: jax.Array,
+    *,
+    lanes: int,
+    mesh: Mesh | None,
+) -> tuple[jax.Array, jax.Array]:
+    """Means and standard errors: tissues (n, layers) -> (n, 2 + layers) each, one after another."""
     photons = quotas.sum().astype(float)
+    follow = partial(_follow, lanes=lanes // STREAMS)
+    if mesh is not None:
+        split, whole = PartitionSpec(mesh.axis_names), PartitionSpec()
+        follow = jax.shard_map(
+            follow, mesh=mesh, in_specs=(split, split, whole), out_specs=split, check_vma=False
+        )
 
     def one(row: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
         key, *properties = row
-        follow = partial(
-            _follow, lanes=lanes // STREAMS, refractive_index=tissue.refractive_index
-        )
-        if mesh is not None:
-            split = PartitionSpec(mesh.axis_names)
-            follow = jax.shard_map(
-                follow,
-                mesh=mesh,
-                in_specs=(split, split, PartitionSpec()),
-                out_specs=split,
-                check_vma=False,
-            )
         streams = jax.random.split(key, STREAMS)
-        values, squares = follow(streams, quotas, tuple(properties))
+        values, squares = follow(streams, quotas, Coefficients(*properties, refractive_index))
         return values.sum(axis=0) / photons, squares.sum(axis=0) / photons
 
     means, squares = jax.lax.map(one, (jax.random.split(key, len(rows[0])), *rows))
-    errors = jnp.sqrt(jnp.maximum(squares - means**2, 0.0) / jnp.maximum(photons - 1, 1))
-    means, errors = (value.reshape(*tissue.batch, -1) for value in (means, errors))
-    specular = jnp.full(tissue.batch, specular_reflectance(tissue))
-    return Light(
-        specular,
-        *(means[..., 0], means[..., 1], means[..., 2:]),
-        *(errors[..., 0], errors[..., 1], errors[..., 2:]),
-    )
+    variances = jnp.maximum(squares - means**2, 0.0) / jnp.maximum(photons - 1, 1)
+    return means, jnp.sqrt(variances)
 
 
 def _follow(
-    keys: jax.Array,
-    quotas: jax.Array,
-    properties: tuple[jax.Array, ...],
-    *,
-    lanes: int,
-    refractive_index: tuple[float, ...],
+    keys: jax.Array, quotas: jax.Array, tissue: Coefficients, *, lanes: int
 ) -> tuple[jax.Array, jax.Array]:
     """Sums over each stream's photons: keys and quotas (streams,) -> (streams, 2 + layers) twice.
 
     Sums are kept by lane and added up in the end, so that none grows so large that what is added
     would be rounded away.
     """
-    layers = len(refractive_index) - 2
+    layers = len(tissue.refractive_index) - 2
     shape = (len(keys), lanes)
     zero = jnp.zeros(shape)
     photons = Photons(zero, zero, zero, zero.astype(jnp.int32), zero, (zero,) * layers)
     sums = Sums((zero,) * (2 + layers), (zero,) * (2 + layers))
     words = start_words(jax.vmap(partial(jax.random.bits, shape=(3, lanes)))(keys))
-    tissue = Coefficients(*properties, refractive_index)
-    start = 1.0 - ((refractive_index[0] - refractive_index[1]) / sum(refractive_index[:2])) ** 2
+    above, first = tissue.refractive_index[:2]
+    entering = 1.0 - ((above - first) / (above + first)) ** 2
 
     def unfinished(carry: tuple) -> jax.Array:
         _, photons, _, left = carry
@@ -168,7 +170,7 @@ def _follow(
         launched = _launched(photons.weight == 0, left)
         left = left - launched.sum(axis=-1, dtype=left.dtype)
         photons = photons._replace(
-            weight=jnp.where(launched, start, photons.weight),
+            weight=jnp.where(launched, entering, photons.weight),
             depth=jnp.where(launched, 0.0, photons.depth),
             cosine=jnp.where(launched, 1.0, photons.cosine),
             layer=jnp.where(launched, 0, photons.layer),
@@ -192,5 +194,3 @@ def _launched(idle: jax.Array, left: jax.Array) -> jax.Array:
         lambda: idle,
         lambda: idle & (jnp.cumsum(idle, axis=-1, dtype=left.dtype) <= left[:, None]),
     )
-
-
