@@ -25,7 +25,7 @@ from experiments.tissue.quadrature import Directions, directions
 from experiments.tissue.tissue import PROPERTIES, Tissue, check_tissue
 
 POINTS = 6
-DOUBLINGS = 12
+DOUBLINGS = 7
 
 
 class Balance(NamedTuple):
