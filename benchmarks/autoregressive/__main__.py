@@ -1,9 +1,6 @@
 """``python -m benchmarks.autoregressive``: MAFs of jinn against those of other libraries."""
 
 import argparse
-import json
-import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,32 +13,25 @@ from rich.table import Table
 
 from benchmarks.autoregressive.cases import COMPARISONS, GROWTH, smoke
 from benchmarks.autoregressive.measure import PEERS, compare, grow, torch_process
-from benchmarks.timing import installed, milliseconds, ratio_words, skipped, threads
-from experiments.record import environment
+from benchmarks.program import carry_out, make_parser
+from benchmarks.timing import milliseconds, ratio_words
 
 CASES = (*COMPARISONS, "growth")
+ROUNDS = 12
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.autoregressive", description=__doc__
-    )
-    parser.add_argument("--smoke", action="store_true", help="seconds, to see that it runs")
+    parser = make_parser("autoregressive", __doc__, rounds=ROUNDS)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
-    parser.add_argument("--repeats", type=int, help="rounds, 12")
-    parser.add_argument("--out", type=Path, default=Path("results/autoregressive"))
-    options = parser.parse_args(arguments)
-    if options.repeats is not None and options.repeats < 1:
-        parser.error(f"expected --repeats of at least 1, got {options.repeats}")
-    return options
+    return parser.parse_args(arguments)
 
 
 def run(options: argparse.Namespace, console: Console) -> Iterator[dict[str, Any]]:
     """Measures every case."""
     libraries, process = ("jinn", *options.peers), torch_process()
-    rounds = 2 if options.smoke else options.repeats or 12
+    rounds = options.repeats or (2 if options.smoke else ROUNDS)
     try:
         for name in options.cases:
             if name == "growth":
@@ -59,37 +49,18 @@ def run(options: argparse.Namespace, console: Console) -> Iterator[dict[str, Any
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the benchmark as the command line says; Ctrl-C keeps what is measured."""
-    words = sys.argv[1:] if arguments is None else arguments
-    options = parse(words)
-    console = Console()
-    options.out.mkdir(parents=True, exist_ok=True)
-    stem = "autoregressive-smoke" if options.smoke else "autoregressive"
-    files = [options.out / f"{stem}.json", options.out / f"{stem}.png"]
-    results: list[dict[str, Any]] = []
-    record = {
-        "benchmark": "autoregressive",
-        "command": shlex.join(["python", "-m", "benchmarks.autoregressive", *words]),
-        "cases": {name: asdict(comparison) for name, comparison in COMPARISONS.items()},
-        "results": results,
-        "threads": threads(),
-        "peers": {name: installed(name) for name in ("torch", *PEERS)},
-        "environment": environment(),
-    }
-    try:
-        for result in run(options, console):
-            results.append(result)
-            files[0].write_text(json.dumps(record, indent=1) + "\n")
-    except KeyboardInterrupt:
-        console.print("interrupted: what follows is what was measured until then")
-    if not results:
-        return
-    for table in make_tables(results, ("jinn", *options.peers)):
-        console.print(table)
-    for library, reasons in skipped(results).items():
-        for reason, cases in reasons.items():
-            console.print(f"skipped: {library} in {', '.join(cases)}: {reason}")
-    draw(files[1], results)
-    console.print("Wrote", *map(str, files))
+    options, console = parse(arguments), Console()
+    carry_out(
+        "autoregressive",
+        arguments,
+        options,
+        run(options, console),
+        console,
+        cases={name: asdict(comparison) for name, comparison in COMPARISONS.items()},
+        peers=("torch", *PEERS),
+        tables=lambda results: make_tables(results, ("jinn", *options.peers)),
+        draw=draw,
+    )
 
 
 def make_tables(results: list[dict[str, Any]], libraries: tuple[str, ...]) -> list[Table]:
@@ -127,7 +98,8 @@ def draw(path: Path, results: list[dict[str, Any]]) -> None:
     axes[0].set(xscale="log", xlabel="time / jinn's time")
     axes[0].set_yticks(range(len(compared)), [result["case"] for result in compared])
     axes[0].invert_yaxis()
-    axes[0].legend(frameon=False)
+    if any(result["jinn_to_peer"] for result in compared):
+        axes[0].legend(frameon=False)
     for result in results:
         if result["case"] == "growth":
             medians = result["median_seconds"]

@@ -1,9 +1,6 @@
 """``python -m benchmarks.images``: multi-scale flows and Haar beside other libraries."""
 
 import argparse
-import json
-import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,29 +13,24 @@ from rich.table import Table
 
 from benchmarks.images.cases import CASES, DEPTHS, PEERS, WAVELETS, Wavelets, smoke
 from benchmarks.images.measure import compare, memory, torch_process, transform
-from benchmarks.timing import installed, milliseconds, ratio_words, skipped, threads
-from experiments.record import environment
+from benchmarks.program import carry_out, make_parser
+from benchmarks.timing import milliseconds, ratio_words
 
 CHOICES = (*CASES, "haar", "memory")
+ROUNDS = 12
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.images", description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="seconds, to see that it runs")
+    parser = make_parser("images", __doc__, rounds=ROUNDS)
     parser.add_argument("--cases", nargs="+", choices=CHOICES, default=CHOICES)
-    parser.add_argument("--repeats", type=int, help="rounds, 12")
-    parser.add_argument("--out", type=Path, default=Path("results/images"))
-    options = parser.parse_args(arguments)
-    if options.repeats is not None and options.repeats < 1:
-        parser.error(f"expected --repeats of at least 1, got {options.repeats}")
-    return options
+    return parser.parse_args(arguments)
 
 
 def run(options: argparse.Namespace, console: Console) -> Iterator[dict[str, Any]]:
     """Measures every case."""
     process = torch_process()
-    rounds = options.repeats or (2 if options.smoke else 12)
+    rounds = options.repeats or (2 if options.smoke else ROUNDS)
     try:
         for name in options.cases:
             if name == "haar":
@@ -60,37 +52,18 @@ def run(options: argparse.Namespace, console: Console) -> Iterator[dict[str, Any
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the benchmark as the command line says; Ctrl-C keeps what is measured."""
-    words = sys.argv[1:] if arguments is None else arguments
-    options = parse(words)
-    console = Console()
-    options.out.mkdir(parents=True, exist_ok=True)
-    stem = "images-smoke" if options.smoke else "images"
-    files = [options.out / f"{stem}.json", options.out / f"{stem}.png"]
-    results: list[dict[str, Any]] = []
-    record = {
-        "benchmark": "images",
-        "command": shlex.join(["python", "-m", "benchmarks.images", *words]),
-        "cases": {name: asdict(case) for name, case in CASES.items()},
-        "results": results,
-        "threads": threads(),
-        "peers": {name: installed(name) for name in ("torch", *sorted(set(PEERS.values())))},
-        "environment": environment(),
-    }
-    try:
-        for result in run(options, console):
-            results.append(result)
-            files[0].write_text(json.dumps(record, indent=1) + "\n")
-    except KeyboardInterrupt:
-        console.print("interrupted: what follows is what was measured until then")
-    if not results:
-        return
-    for table in make_tables(results):
-        console.print(table)
-    for library, reasons in skipped(results).items():
-        for reason, cases in reasons.items():
-            console.print(f"skipped: {library} in {', '.join(cases)}: {reason}")
-    draw(files[1], results)
-    console.print("Wrote", *map(str, files))
+    options, console = parse(arguments), Console()
+    carry_out(
+        "images",
+        arguments,
+        options,
+        run(options, console),
+        console,
+        cases={name: asdict(case) for name, case in CASES.items()},
+        peers=("torch", *sorted(set(PEERS.values()))),
+        tables=make_tables,
+        draw=draw,
+    )
 
 
 def make_tables(results: list[dict[str, Any]]) -> list[Table]:

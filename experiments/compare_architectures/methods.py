@@ -23,9 +23,16 @@ from experiments.compare_architectures.settings import Protocol
 from experiments.inverse_problem import InverseProblem
 from experiments.record import parameter_count
 from jinn import flows
-from jinn.bijectors import Chain, Elementwise, InvAutoActivation, InvAutoDense
+from jinn.bijectors import (
+    Chain,
+    Elementwise,
+    EmbedCondition,
+    InvAutoActivation,
+    InvAutoDense,
+)
 from jinn.bijectors.transformers import RationalQuadraticSpline
 from jinn.losses import inn_loss
+from jinn.networks import MLP
 
 NOISE = 0.02
 """Deviation of the tolerance on y of models `x <-> [y, z]`, in deviations of y."""
@@ -96,6 +103,31 @@ def _conditional_splines(task: Task, data: Data, width: int, key: jax.Array) -> 
     flow = _conditional("neural_spline_flow", depth=8)(task, data, width, key)
     marginals = Elementwise((task.problem.dim_x,), RationalQuadraticSpline(bins=64))
     return flows.Flow(Chain([marginals, flow.bijector]), flow.base)
+
+
+def _continuous(task: Task, data: Data, width: int, key: jax.Array) -> flows.Flow:
+    """A small field, which each step of a solve evaluates, and a large network of y, seen once."""
+    field_key, network_key = jax.random.split(key)
+    flow = flows.continuous_flow(
+        task.problem.dim_x,
+        condition_dim=16,
+        hidden=(96, 96),
+        modulation="concat",
+        frequencies=2,
+        rtol=1e-3,
+        atol=1e-3,
+        rngs=field_key,
+    )
+    shape = (task.problem.dim_y,)
+    network = MLP(
+        0,
+        16,
+        hidden=(width,) * 3,
+        condition_shape=shape,
+        zero_init_last=False,
+        rngs=network_key,
+    )
+    return flows.Flow(EmbedCondition(flow.bijector, network, shape), flow.base)
 
 
 def _inn(*, architecture: str = "real_nvp", layers: int = 2, **options: Any) -> Callable[..., Any]:
@@ -229,9 +261,7 @@ METHODS = {
     ),
     "continuous_flow": Method(
         label="continuous flow",
-        build=_conditional(
-            "continuous_flow", modulation="concat", frequencies=2, rtol=1e-3, atol=1e-3
-        ),
+        build=_continuous,
         steps=2500,
         batch_size=256,
         learning_rate=5e-3,
