@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import matplotlib.pyplot as plt
 from rich import box
 from rich.console import Console
@@ -46,7 +47,8 @@ def run(options: argparse.Namespace, console: Console) -> Iterator[dict[str, Any
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the benchmark as the command line says; Ctrl-C keeps what is measured."""
     options, console = parse(arguments), Console()
-    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(threads()))  # before JAX starts
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:  # one for each core, before JAX starts
+        jax.config.update("jax_num_cpu_devices", threads())
     carry_out(
         "tissue",
         arguments,

@@ -77,7 +77,7 @@ def run_pytissueoptics(photons):
     source.propagate(tissue, logger=logger, showProgress=False)
     seconds = time.perf_counter() - start
     deposits = (logger.getDataPoints(InteractionKey(f"layer{i}")) for i in range(3))
-    absorbed = sum(float(points[:, 0].sum()) for points in deposits)
+    absorbed = sum(float(points[:, 0].sum()) for points in deposits if points is not None)
     return absorbed / photons, seconds
 
 

@@ -64,9 +64,9 @@ def to_tissue(x: jax.Array, wavelengths: Sequence[float] = BANDS) -> Tissue:
     Raises:
         ValueError: For parameters of another number, or wavelengths outside the table.
     """
-    if jnp.shape(x)[-1:] != (DIM_X,):
+    if np.shape(x)[-1:] != (DIM_X,):
         raise ValueError(
-            f"to_tissue: expected parameters of shape (..., {DIM_X}), got {jnp.shape(x)}; their "
+            f"to_tissue: expected parameters of shape (..., {DIM_X}), got {np.shape(x)}; their "
             f"order is {', '.join(NAMES)}."
         )
     x = jnp.asarray(x, float)
@@ -102,10 +102,10 @@ def add_camera_noise(key: jax.Array, y: jax.Array, signal_to_noise: float = 10.0
     Raises:
         ValueError: For spectra of other bands, or a ratio that is not positive.
     """
-    if jnp.shape(y)[-1:] != (DIM_Y,):
+    if np.shape(y)[-1:] != (DIM_Y,):
         raise ValueError(
             f"add_camera_noise: expected spectra of shape (..., {DIM_Y}), one value for each band "
-            f"of {BANDS} nm, got {jnp.shape(y)}; simulate these bands."
+            f"of {BANDS} nm, got {np.shape(y)}; simulate these bands."
         )
     if not signal_to_noise > 0:
         raise ValueError(

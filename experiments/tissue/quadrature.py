@@ -32,7 +32,7 @@ def directions(refractive_index: tuple[float, ...], points: int) -> Directions:
     Args:
         refractive_index: Of all media, from above to below.
         points: Number of directions in the larger parts; a part of less than a tenth of the
-            cosines has a quarter.
+            cosines has a third.
 
     Returns:
         The directions.
@@ -43,7 +43,7 @@ def directions(refractive_index: tuple[float, ...], points: int) -> Directions:
     for low, high in pairwise(limits):
         index = indices[1] if indices[1] >= high else indices[indices >= high].min()
         first, last = np.sqrt(1 - (np.array([high, low]) / index) ** 2)
-        count = points if last - first > 0.1 else max(2, points // 4)
+        count = points if last - first > 0.1 else max(2, points // 3)
         if low == 0:
             # Radau's inner nodes are those of the Jacobi polynomials for the weight 1 - x.
             inner, inner_weights = roots_jacobi(count - 1, 1.0, 0.0)

@@ -43,7 +43,7 @@ class Tissue:
     @property
     def batch(self) -> tuple[int, ...]:
         """The leading dimensions."""
-        return jnp.shape(self.absorption)[:-1]
+        return np.shape(self.absorption)[:-1]
 
 
 PROPERTIES = tuple(field.name for field in fields(Tissue))[:-1]
@@ -71,7 +71,7 @@ def check_tissue(tissue: Tissue, *, semi_infinite: bool = True) -> Tissue:
             "Tissue: expected refractive_index to be at least three finite numbers from 1 (above, "
             f"each layer, below), got {tissue.refractive_index}; give that of air, 1.0, outside."
         )
-    shapes = {name: jnp.shape(getattr(tissue, name)) for name in PROPERTIES}
+    shapes = {name: np.shape(getattr(tissue, name)) for name in PROPERTIES}
     layers = len(indices) - 2
     for name, shape in shapes.items():
         if not shape or shape[-1] != layers:
