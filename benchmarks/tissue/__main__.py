@@ -41,7 +41,7 @@ def run(options: argparse.Namespace, console: Console) -> Iterator[dict[str, Any
         elif name == "memory":
             yield memory((1000, photons))
         else:
-            yield spectra_a_second(2 if options.smoke else 256, rounds)
+            yield spectra_a_second(2 if options.smoke else 64, rounds)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

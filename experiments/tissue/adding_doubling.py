@@ -123,9 +123,9 @@ def _add(
     # `down` takes light at a layer's top to that at its bottom, and `total` to what comes back up.
     returned, sweeps = jnp.diag(boundaries[-1]), []
     for r, t, surface in reversed(list(zip(reflect, transmit, boundaries, strict=False))):
-        down = jnp.linalg.solve(identity - r @ returned, t)
+        down = _inverse(identity - r @ returned) @ t
         total = r + t @ (returned @ down)
-        entering = jnp.linalg.solve(identity - surface[:, None] * total, jnp.diag(1 - surface))
+        entering = _inverse(identity - surface[:, None] * total) * (1 - surface)[None]
         sweeps.append((entering, total, down, returned))
         returned = jnp.diag(surface) + (1 - surface)[:, None] * (total @ entering)
 
@@ -139,6 +139,24 @@ def _add(
         light = below
     transmittance = jnp.dot(root * (1 - boundaries[-1]), light)
     return Balance(boundaries[0][0], reflectance, transmittance, jnp.stack(absorption))
+
+
+def _inverse(matrix: jax.Array) -> jax.Array:
+    """Inverts a matrix by Gauss-Jordan sweeps, without exchanging rows.
+
+    None is needed: the matrices are positive definite, or the identity less reflections that lose
+    light. LAPACK's kernels wait for each other for ever where two of them, of large batches, start
+    on a CPU at a time.
+    """
+
+    def sweep(matrix: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
+        here = jnp.arange(len(matrix)) == index
+        pivot = 1 / matrix[index, index]
+        row = jnp.where(here, pivot, matrix[index] * pivot)
+        others = jnp.where(here[None], 0.0, matrix) - jnp.outer(matrix[:, index], row)
+        return jnp.where(here[:, None], row[None], others), None
+
+    return jax.lax.scan(sweep, matrix, jnp.arange(len(matrix)))[0]
 
 
 def _boundary(grid: Directions, refractive_index: tuple[float, ...], upper: int) -> jax.Array:
@@ -176,14 +194,14 @@ def _homogeneous(
     half, share = 0.5 * thin[:, None, None], albedo[:, None, None]
     sums = half * (inverse - share * jnp.einsum("lt,tlij->lij", moments, even))
     differences = half * (inverse - share * jnp.einsum("lt,tlij->lij", moments, odd))
-    sums_out = jnp.linalg.inv(identity[None] + sums)
-    differences_out = jnp.linalg.inv(identity[None] + differences)
+    inverses = jax.vmap(_inverse)(identity[None] + jnp.concatenate([sums, differences]))
+    sums_out, differences_out = jnp.split(inverses, 2)
     reflect = sums_out @ ((differences - sums) @ differences_out)
     transmit = sums_out + differences_out - identity[None]
 
     def double(_: int, both: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         r, t = both
-        between = jnp.linalg.solve(identity[None] - r @ r, t)
+        between = jax.vmap(_inverse)(identity[None] - r @ r) @ t
         return r + t @ (r @ between), t @ between
 
     return jax.lax.fori_loop(0, doublings, double, (reflect, transmit))

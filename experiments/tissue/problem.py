@@ -136,5 +136,5 @@ def simulate(
     return x, y if signal_to_noise is None else add_camera_noise(noise_key, y, signal_to_noise)
 
 
-CHUNK = 256
+CHUNK = 32
 """Tissues at a time: their matrices stay in the cache."""
