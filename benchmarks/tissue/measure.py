@@ -73,6 +73,7 @@ def memory(photons: tuple[int, ...]) -> dict[str, Any]:
             jax.random.key(0), rows, indices, quotas, lanes=transport.LANES, mesh=None
         )
         analysis = lowered.compile().memory_analysis()
+        assert analysis is not None
         sizes[str(count)] = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
     return {"case": "memory", "skipped": {}, "bytes": sizes}
 

@@ -20,7 +20,7 @@ THICKNESS, WIDTH = (1, 1, 2), 20  # mm
 def run_pmcxcl(photons):
     """Voxels of 0.1 mm; OpenCL on the first device."""
     import numpy as np
-    import pmcxcl
+    import pmcxcl  # pyright: ignore[reportMissingImports]
 
     scale, side = 10, 10 * WIDTH
     layers = np.repeat([1, 2, 3], [scale * t for t in THICKNESS]).astype(np.uint8)
@@ -48,7 +48,7 @@ def run_pmcxcl(photons):
 
 def run_pytissueoptics(photons):
     """Cuboids, without OpenCL."""
-    from pytissueoptics import (
+    from pytissueoptics import (  # pyright: ignore[reportMissingImports]
         Cuboid,
         EnergyLogger,
         PencilPointSource,
@@ -56,7 +56,9 @@ def run_pytissueoptics(photons):
         ScatteringScene,
         Vector,
     )
-    from pytissueoptics.scene.logger import InteractionKey
+    from pytissueoptics.scene.logger import (  # pyright: ignore[reportMissingImports]
+        InteractionKey,
+    )
 
     layers = [
         Cuboid(WIDTH, WIDTH, t, material=ScatteringMaterial(s, a, g, N), label=f"layer{i}")

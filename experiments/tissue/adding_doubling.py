@@ -129,11 +129,11 @@ def _add(
         sweeps.append((entering, total, down, returned))
         returned = jnp.diag(surface) + (1 - surface)[:, None] * (total @ entering)
 
-    light, absorption, reflectance = jnp.zeros_like(root).at[0].set(1 / root[0]), [], None
+    light, absorption = jnp.zeros_like(root).at[0].set(1 / root[0]), []
+    first, whole = sweeps[-1][:2]
+    reflectance = jnp.dot(root * (1 - boundaries[0]), whole @ (first @ light))
     for entering, total, down, returned in reversed(sweeps):
         light = entering @ light
-        if reflectance is None:
-            reflectance = jnp.dot(root * (1 - boundaries[0]), total @ light)
         below = down @ light
         absorption.append(root @ (light - total @ light - below + returned @ below))
         light = below

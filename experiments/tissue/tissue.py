@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 @partial(
@@ -95,7 +96,7 @@ def _check_values(tissue: Tissue, *, semi_infinite: bool) -> None:
     known = {
         name: np.asarray(value)
         for name in PROPERTIES
-        if not isinstance(value := getattr(tissue, name), jax.core.Tracer)
+        if not isinstance(value := getattr(tissue, name), Tracer)
     }
     for name in ("absorption", "scattering"):
         if name in known and not np.all((known[name] >= 0) & np.isfinite(known[name])):

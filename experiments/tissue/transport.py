@@ -134,9 +134,9 @@ def _simulate(
         )
 
     def one(row: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-        key, *properties = row
-        streams = jax.random.split(key, STREAMS)
-        values, squares = follow(streams, quotas, Coefficients(*properties, refractive_index))
+        key, absorption, scattering, anisotropy, thickness = row
+        coefficients = Coefficients(absorption, scattering, anisotropy, thickness, refractive_index)
+        values, squares = follow(jax.random.split(key, STREAMS), quotas, coefficients)
         return values.sum(axis=0) / photons, squares.sum(axis=0) / photons
 
     means, squares = jax.lax.map(one, (jax.random.split(key, len(rows[0])), *rows))
@@ -184,7 +184,8 @@ def _follow(
         return words, photons, sums, left
 
     _, _, sums, _ = jax.lax.while_loop(unfinished, advance, (words, photons, sums, quotas))
-    return tuple(jnp.stack([v.sum(axis=-1) for v in part], axis=-1) for part in sums)
+    values, squares = (jnp.stack([v.sum(axis=-1) for v in part], axis=-1) for part in sums)
+    return values, squares
 
 
 def _launched(idle: jax.Array, left: jax.Array) -> jax.Array:

@@ -171,7 +171,13 @@ def random_slabs(seed: int) -> list[Tissue]:
         albedo, depth = rng.uniform(0.5, 0.99), np.exp(rng.uniform(np.log(0.5), np.log(20.0)))
         g, n = rng.uniform(0.0, 0.9), float(rng.choice([1.33, 1.4, 1.5]))
         slabs.append(
-            Tissue(*np.array([[depth * (1 - albedo)], [depth * albedo], [g], [1.0]]), (1.0, n, 1.0))
+            Tissue(
+                np.array([depth * (1 - albedo)]),
+                np.array([depth * albedo]),
+                np.array([g]),
+                np.array([1.0]),
+                (1.0, n, 1.0),
+            )
         )
     return slabs
 
