@@ -7,10 +7,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-# Read by JAX and matplotlib when they are imported, here and in any process a test starts.
+# Read by JAX, matplotlib and NumPy when they are imported, here and in any process a test starts.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# NumPy's threads of several workers would wait for one another: five times the time of an SVD.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import hypothesis
 import jax

@@ -236,7 +236,8 @@ def _random_weights(blank: Any) -> Any:
 def _pick(blank: Any, i: int) -> Any:
     """Events that are 1 in element i of each row and 0 elsewhere."""
     leaves, tree = jax.tree.flatten(blank)
-    hot = np.eye(max(i + 1, sum(leaf[0].size for leaf in leaves)))[i]
+    hot = np.zeros(max(i + 1, sum(leaf[0].size for leaf in leaves)))
+    hot[i] = 1
     picked, first = [], 0
     for leaf in leaves:
         element = hot[first : first + leaf[0].size].reshape(leaf[0].shape)
