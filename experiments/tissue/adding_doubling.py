@@ -1,0 +1,228 @@
+"""Light in layered tissue by adding and doubling: deterministic, differentiable and fast.
+
+The radiance is kept in discrete directions. A thin layer's reflection and transmission, matrices
+between those, follow from the equation of radiative transfer; two layers that are alike make one of
+twice the thickness, and layers and boundaries are then added from below. Scaled by the square root
+of their etendue, radiances make every matrix of a layer symmetric, and refraction diagonal.
+
+Reference:
+    Determining the optical properties of turbid media by using the adding-doubling method. Prahl,
+    van Gemert, Welch, 1993. https://doi.org/10.1364/AO.32.000559 (thin layers by Wiscombe's
+    diamond scheme, peaks of the phase function by his delta-M method,
+    https://doi.org/10.1175/1520-0469(1977)034<1408:TDMRYA>2.0.CO;2)
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import eval_legendre
+
+from experiments.tissue.fresnel import fresnel
+from experiments.tissue.quadrature import Directions, directions
+from experiments.tissue.tissue import PROPERTIES, Tissue, check_tissue
+
+POINTS = 6
+DOUBLINGS = 7
+
+
+class Balance(NamedTuple):
+    """Where the light goes, as shares of what comes in.
+
+    Attributes:
+        specular: Reflected by the surface itself, (...).
+        reflectance: Diffuse: leaves through the surface after having entered, (...).
+        transmittance: Leaves below, unscattered light included, (...).
+        absorption: By layer, (..., layers).
+    """
+
+    specular: jax.Array
+    reflectance: jax.Array
+    transmittance: jax.Array
+    absorption: jax.Array
+
+
+def add_and_double(
+    tissue: Tissue, *, points: int = POINTS, doublings: int = DOUBLINGS, terms: int | None = None
+) -> Balance:
+    """Solves the equation of radiative transfer for light that comes straight down.
+
+    Jitted, differentiable, and goes under `jax.vmap`; compiled once for each set of refractive
+    indices.
+
+    Args:
+        tissue: The tissue, or a batch, its arrays of shape (..., layers); all layers finite.
+        points: Directions in each range between two critical angles.
+        doublings: The thin layers have 2 to the power of minus this of a layer's thickness.
+        terms: Legendre terms of the phase function; None for as many as there are directions.
+
+    Returns:
+        Shares of the light, (...).
+
+    Raises:
+        ValueError: For fewer than 2 points, negative doublings, or no tissue; see `check_tissue`.
+    """
+    if points < 2 or doublings < 0:
+        raise ValueError(
+            "add_and_double: expected at least 2 points and 0 doublings, got "
+            f"{points} and {doublings}; leave them out."
+        )
+    tissue = check_tissue(tissue, semi_infinite=False)
+    rows = tuple(getattr(tissue, name).reshape(-1, tissue.layers) for name in PROPERTIES)
+    shares = _solve(
+        rows,
+        refractive_index=tissue.refractive_index,
+        points=points,
+        doublings=doublings,
+        terms=terms,
+    )
+    return Balance(*(share.reshape(*tissue.batch, *share.shape[1:]) for share in shares))
+
+
+@partial(jax.jit, static_argnames=("refractive_index", "points", "doublings", "terms"))
+def _solve(
+    rows: tuple[jax.Array, ...],
+    *,
+    refractive_index: tuple[float, ...],
+    points: int,
+    doublings: int,
+    terms: int | None,
+) -> Balance:
+    grid = directions(refractive_index, points)
+    terms = len(grid.etendue) if terms is None else terms
+    kernels = _kernels(grid, terms)
+    boundaries = [
+        _boundary(grid, refractive_index, upper) for upper in range(len(refractive_index) - 1)
+    ]
+
+    def one(row: tuple[jax.Array, ...]) -> Balance:
+        reflect, transmit = _homogeneous(row, grid, kernels, doublings)
+        return _add(reflect, transmit, boundaries, jnp.asarray(np.sqrt(grid.etendue), float))
+
+    return jax.vmap(one)(rows)
+
+
+def _add(
+    reflect: jax.Array, transmit: jax.Array, boundaries: list[jax.Array], root: jax.Array
+) -> Balance:
+    """Adds layers and boundaries from below, then follows the light from above.
+
+    Args:
+        reflect: Reflection of each layer by itself, (layers, points, points).
+        transmit: Transmission of each, (layers, points, points).
+        boundaries: Reflectance of the boundary above each layer and below the last, (points,).
+        root: Square root of the directions' etendue, (points,).
+
+    Returns:
+        Shares of the light.
+    """
+    identity = jnp.eye(len(root))
+    # `returned` takes light that comes to a layer's lower boundary to what comes back from there;
+    # `down` takes light at a layer's top to that at its bottom, and `total` to what comes back up.
+    returned, sweeps = jnp.diag(boundaries[-1]), []
+    for r, t, surface in reversed(list(zip(reflect, transmit, boundaries, strict=False))):
+        down = _inverse(identity - r @ returned) @ t
+        total = r + t @ (returned @ down)
+        entering = _inverse(identity - surface[:, None] * total) * (1 - surface)[None]
+        sweeps.append((entering, total, down, returned))
+        returned = jnp.diag(surface) + (1 - surface)[:, None] * (total @ entering)
+
+    light, absorption = jnp.zeros_like(root).at[0].set(1 / root[0]), []
+    first, whole = sweeps[-1][:2]
+    reflectance = jnp.dot(root * (1 - boundaries[0]), whole @ (first @ light))
+    for entering, total, down, returned in reversed(sweeps):
+        light = entering @ light
+        below = down @ light
+        absorption.append(root @ (light - total @ light - below + returned @ below))
+        light = below
+    transmittance = jnp.dot(root * (1 - boundaries[-1]), light)
+    return Balance(boundaries[0][0], reflectance, transmittance, jnp.stack(absorption))
+
+
+def _inverse(matrix: jax.Array) -> jax.Array:
+    """Inverts a matrix by Gauss-Jordan sweeps, without exchanging rows.
+
+    None is needed: the matrices are positive definite, or the identity less reflections that lose
+    light. LAPACK's kernels wait for each other for ever where two of them, of large batches, start
+    on a CPU at a time.
+    """
+
+    def sweep(matrix: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
+        here = jnp.arange(len(matrix)) == index
+        pivot = 1 / matrix[index, index]
+        row = jnp.where(here, pivot, matrix[index] * pivot)
+        others = jnp.where(here[None], 0.0, matrix) - jnp.outer(matrix[:, index], row)
+        return jnp.where(here[:, None], row[None], others), None
+
+    return jax.lax.scan(sweep, matrix, jnp.arange(len(matrix)))[0]
+
+
+def _boundary(grid: Directions, refractive_index: tuple[float, ...], upper: int) -> jax.Array:
+    """Reflectance of the boundary below a medium, for each direction, from either side.
+
+    It is 1 for a direction that one of the two lacks, the total reflection in the other.
+    """
+    ratio = refractive_index[upper] / refractive_index[upper + 1]
+    _, reflectance = fresnel(jnp.asarray(grid.cosines[upper], float), ratio)
+    both = (grid.weights[upper] > 0) & (grid.weights[upper + 1] > 0)
+    return jnp.where(both, reflectance, 1.0)
+
+
+def _homogeneous(
+    row: tuple[jax.Array, ...],
+    grid: Directions,
+    kernels: tuple[jax.Array, jax.Array],
+    doublings: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Reflection and transmission of each layer by itself: (layers, points, points) each."""
+    absorption, scattering, anisotropy, thickness = row
+    even, odd = kernels
+    extinction = absorption + scattering
+    albedo = scattering / jnp.where(extinction > 0, extinction, 1.0)
+    # The peak of the phase function that so few terms do not show counts as light not scattered.
+    terms = jnp.arange(len(even))
+    peak = anisotropy ** len(even)
+    moments = (anisotropy[:, None] ** terms[None] - peak[:, None]) / (1 - peak[:, None])
+    thin = thickness * extinction * (1 - albedo * peak) / 2**doublings
+    albedo = albedo * (1 - peak) / (1 - albedo * peak)
+
+    # What sums and differences of the light from both sides lose in half of a thin layer.
+    identity = jnp.eye(len(grid.etendue))
+    inverse = jnp.asarray(1 / grid.cosines[1:-1], float)[:, None, :] * identity[None]
+    half, share = 0.5 * thin[:, None, None], albedo[:, None, None]
+    sums = half * (inverse - share * jnp.einsum("lt,tlij->lij", moments, even))
+    differences = half * (inverse - share * jnp.einsum("lt,tlij->lij", moments, odd))
+    inverses = jax.vmap(_inverse)(identity[None] + jnp.concatenate([sums, differences]))
+    sums_out, differences_out = jnp.split(inverses, 2)
+    reflect = sums_out @ ((differences - sums) @ differences_out)
+    transmit = sums_out + differences_out - identity[None]
+
+    def double(_: int, both: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        r, t = both
+        between = jax.vmap(_inverse)(identity[None] - r @ r) @ t
+        return r + t @ (r @ between), t @ between
+
+    return jax.lax.fori_loop(0, doublings, double, (reflect, transmit))
+
+
+def _kernels(grid: Directions, terms: int) -> tuple[jax.Array, jax.Array]:
+    """What a Legendre term of the phase function scatters, (terms, layers, points, points) twice.
+
+    First into sums of the light downwards and upwards, to which the even terms scatter, then into
+    differences. What the quadrature misses of a term's integral is made up for by scattering
+    straight on, so that a layer which does not absorb keeps all light.
+    """
+    cosines, weights = grid.cosines[1:-1], grid.weights[1:-1]
+    order = np.arange(terms)
+    legendre = eval_legendre(order[:, None, None], cosines) * (weights > 0)
+    is_even = (order % 2 == 0)[:, None, None, None]
+    missed = np.einsum("tlp,lp->tl", legendre, weights) - (order == 0)[:, None]
+    onward = np.einsum("tlp,tl,pq->tlpq", legendre / cosines, missed, np.eye(len(grid.etendue)))
+    scaled = legendre * np.sqrt(weights / cosines)
+    kernels = np.einsum("tli,tlj->tlij", scaled, scaled)
+    factors = (2 * order + 1)[:, None, None, None]
+    even = factors * np.where(is_even, kernels - onward, 0.0)
+    odd = factors * np.where(is_even, -onward, kernels)
+    return jnp.asarray(even, float), jnp.asarray(odd, float)
