@@ -306,8 +306,8 @@ def test_stacks():
         Stack(lambda key: Affine((3,)), 2.5, rngs=0)
     with raises("Stack: expected an integer depth >= 1, got 0"):
         Stack(lambda key: Sigmoid((3,)), 0, rngs=0)
-    with raises("Stack: expected backprop to be one of ['remat', 'store'], got 'invert'"):
-        Stack(lambda key: Sigmoid((3,)), 2, rngs=0, backprop="invert")
+    with raises("Stack: expected backprop to be one of ['invert', 'remat', 'store'], got 'forget'"):
+        Stack(lambda key: Sigmoid((3,)), 2, rngs=0, backprop="forget")
     with raises(
         "Stack: expected a block that keeps the event's shape, but Halve maps (4,) to (2,)"
     ):

@@ -60,7 +60,7 @@ def test_options_of_the_named_flows(build):
         build(3, mixing="shuffle", rngs=0)
     with raises("activation: expected one of", "silu", "got 'swish'"):
         build(3, activation="swish", rngs=0)
-    with raises("Stack: expected backprop to be one of ['remat', 'store'], got 'forget'"):
+    with raises("Stack: expected backprop to be one of ['invert', 'remat', 'store'], got 'forget'"):
         build(3, backprop="forget", rngs=0)
     for options in ({"event_dim": 0}, {"condition_dim": -1}, {"depth": 0}, {"condition_dim": None}):
         (option, value), *_ = options.items()

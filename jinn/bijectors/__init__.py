@@ -49,6 +49,7 @@ from jinn.bijectors.reshape import Haar as Haar
 from jinn.bijectors.reshape import Reshape as Reshape
 from jinn.bijectors.reshape import Squeeze as Squeeze
 from jinn.bijectors.residual import InvertibleResidual as InvertibleResidual
+from jinn.bijectors.reversible import reconstruction_drift as reconstruction_drift
 from jinn.bijectors.split import Concatenate as Concatenate
 from jinn.bijectors.split import Split as Split
 from jinn.bijectors.stack import Stack as Stack

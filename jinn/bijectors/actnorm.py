@@ -30,6 +30,8 @@ class ActNorm(Bijector):
         section 3.1, https://arxiv.org/abs/1807.03039
     """
 
+    analytic_inverse = True
+
     def __init__(
         self,
         event_shape: tuple[int, ...],

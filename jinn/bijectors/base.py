@@ -31,6 +31,7 @@ from jinn.bijectors.shapes import (
     freeze_shape,
     match_batch,
 )
+from jinn.functional.reversible import float_vjp
 from jinn.functional.solver import SolverInfo
 from jinn.networks.buffer import Buffer as Buffer
 from jinn.networks.buffer import constant as constant
@@ -57,7 +58,12 @@ class Bijector(nnx.Module, abc.ABC):
         event_shape_out: Shape of one output event.
         condition_shape: Shape of one condition, a tuple or a dict of tuples, or None.
         fast_direction: Which direction takes one pass: "both", "forward", "inverse", "neither".
+        analytic_inverse: Whether each direction undoes the other by a formula, to rounding, so that
+            `backprop="invert"` may forget the input of either. False is always right: the input is
+            kept.
     """
+
+    analytic_inverse: bool = False
 
     def _declare(
         self,
@@ -126,6 +132,53 @@ class Bijector(nnx.Module, abc.ABC):
     ) -> tuple[Any, Array | None, Info]:
         """As `_inverse`, with what its solves report; see `_forward_with_info`."""
         return _without_info(self._inverse(y, condition, key=key, with_log_det=with_log_det))
+
+    def _run_forgetful(
+        self, x: Any, condition: Any, key: jax.Array | None, *, with_log_det: bool, inverse: bool
+    ) -> tuple[Any, Array | None, Info, Any]:
+        """As `_apply`, with what `_pull_back` needs beside the output: the input, or nothing."""
+        result = self._apply(x, condition, key=key, with_log_det=with_log_det, inverse=inverse)
+        return *result, None if self.analytic_inverse else x
+
+    def _pull_back(
+        self,
+        y: Any,
+        kept: Any,
+        condition: Any,
+        key: jax.Array | None,
+        cotangents: tuple[Any, Array | None],
+        *,
+        inverse: bool,
+    ) -> tuple[Any, tuple["Bijector", Any, Any]]:
+        """Undo a direction and pull cotangents back through it.
+
+        Args:
+            y: What the direction gave.
+            kept: What `_run_forgetful` kept.
+            condition: The condition of that call.
+            key: The key of that call.
+            cotangents: Those of y, and of the log-determinant or None.
+            inverse: Which direction it was.
+
+        Returns:
+            The input x, and the cotangents of the bijector, of x and of the condition.
+        """
+        by_y, by_log_det = cotangents
+        x = kept
+        if kept is None:
+            x, _, _ = self._apply(y, condition, key=None, with_log_det=False, inverse=not inverse)
+
+        def run(bijector: Bijector, x: Any, condition: Any) -> tuple[Any, Array | None]:
+            wanted = by_log_det is not None
+            y, log_det, _ = bijector._apply(
+                x, condition, key=key, with_log_det=wanted, inverse=inverse
+            )
+            return y, log_det if wanted else None
+
+        (_, log_det), pull = float_vjp(run, self, x, condition)
+        if by_log_det is not None:
+            by_log_det = by_log_det.astype(cast(Array, log_det).dtype)
+        return x, pull((by_y, by_log_det))
 
     def _initialize(self, x: Any, condition: Any, *, invert: bool) -> tuple["Bijector", Any]:
         """Return a copy set from data, and the data mapped by it; see `initialize`."""

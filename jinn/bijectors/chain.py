@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, cast, overload
+from typing import Any, Literal, cast, overload
 
 import jax
 from flax import nnx
@@ -18,6 +18,8 @@ from jinn.bijectors.container import (
     opposite,
     split_key,
 )
+from jinn.bijectors.reversible import run_reversibly
+from jinn.functional.reversible import add_floats, zero_floats
 
 
 class Chain(Reporting):
@@ -29,13 +31,25 @@ class Chain(Reporting):
     Args:
         bijectors: The members, at least one. A member's output shape is the next one's input
             shape, and all members that take a condition take the same.
+        backprop: What reverse-mode differentiation keeps: "store" what JAX does, "remat" the input
+            only, "invert" the output only; see `Stack`.
 
     Raises:
         ValueError: If the list is empty, or neighbours or conditions do not fit.
     """
 
-    def __init__(self, bijectors: Sequence[Bijector]) -> None:
+    def __init__(
+        self,
+        bijectors: Sequence[Bijector],
+        *,
+        backprop: Literal["store", "remat", "invert"] = "store",
+    ) -> None:
         """See the class."""
+        if backprop not in ("store", "remat", "invert"):
+            raise ValueError(
+                "Chain: expected backprop to be one of ['invert', 'remat', 'store'], got "
+                f"{backprop!r}"
+            )
         members = (bijectors,) if isinstance(bijectors, Bijector) else tuple(bijectors)
         if not members:
             raise ValueError("Chain: expected at least one bijector, got none")
@@ -56,6 +70,7 @@ class Chain(Reporting):
             fast_direction=joint_fast_direction(members),
         )
         self.bijectors: tuple[Bijector, ...] = nnx.data(members)
+        self.backprop = backprop
 
     def __len__(self) -> int:
         """Number of members."""
@@ -79,13 +94,29 @@ class Chain(Reporting):
             The member, or a chain that shares the members of the range.
         """
         if isinstance(index, slice):
-            return Chain(self.bijectors[index])
+            return Chain(self.bijectors[index], backprop=self.backprop)
         return self.bijectors[index]
 
     def _run(
         self, x: Any, condition: Any, key: jax.Array | None, *, with_log_det: bool, inverse: bool
     ) -> tuple[Any, Array | None, Info]:
         """Apply the members in turn and collect what their solves report."""
+        if self.backprop == "invert":
+            return run_reversibly(
+                self, x, condition, key, with_log_det=with_log_det, inverse=inverse
+            )
+        if self.backprop == "remat":
+
+            @jax.checkpoint
+            def run(chain: Chain, x: Any, condition: Any, key: Any) -> Any:
+                return chain._in_turn(x, condition, key, with_log_det=with_log_det, inverse=inverse)
+
+            return run(self, x, condition, key)
+        return self._in_turn(x, condition, key, with_log_det=with_log_det, inverse=inverse)
+
+    def _in_turn(
+        self, x: Any, condition: Any, key: jax.Array | None, *, with_log_det: bool, inverse: bool
+    ) -> tuple[Any, Array | None, Info]:
         total, infos = None, []
         members = list(zip(self.bijectors, split_key(key, len(self)), strict=True))
         for member, member_key in members[::-1] if inverse else members:
@@ -97,6 +128,47 @@ class Chain(Reporting):
             if with_log_det:
                 total = log_det if total is None else total + cast(Array, log_det)
         return x, total, tuple(infos)
+
+    def _run_forgetful(
+        self, x: Any, condition: Any, key: jax.Array | None, *, with_log_det: bool, inverse: bool
+    ) -> tuple[Any, Array | None, Info, Any]:
+        total, infos, kept = None, [], []
+        members = list(zip(self.bijectors, split_key(key, len(self)), strict=True))
+        for member, member_key in members[::-1] if inverse else members:
+            c = member_condition(member, condition)
+            x, log_det, info, own = member._run_forgetful(
+                x, c, member_key, with_log_det=with_log_det, inverse=inverse
+            )
+            infos += as_tuple(info)
+            kept.append(own)
+            if with_log_det:
+                total = log_det if total is None else total + cast(Array, log_det)
+        return x, total, tuple(infos), tuple(kept)
+
+    def _pull_back(
+        self,
+        y: Any,
+        kept: Any,
+        condition: Any,
+        key: jax.Array | None,
+        cotangents: tuple[Any, Array | None],
+        *,
+        inverse: bool,
+    ) -> tuple[Any, tuple[Bijector, Any, Any]]:
+        by_y, by_log_det = cotangents
+        by_condition, new = zero_floats(condition), []
+        members = list(zip(self.bijectors, split_key(key, len(self)), strict=True))
+        members = members[::-1] if inverse else members
+        for (member, member_key), own in reversed(list(zip(members, kept, strict=True))):
+            c = member_condition(member, condition)
+            y, (by_member, by_y, by_c) = member._pull_back(
+                y, own, c, member_key, (by_y, by_log_det), inverse=inverse
+            )
+            new.append(by_member)
+            if c is not None:
+                by_condition = add_floats(by_condition, by_c)
+        by_chain = Chain(new if inverse else new[::-1], backprop=self.backprop)
+        return y, (by_chain, by_y, by_condition)
 
     def _outputs(self, name: str, x: Any, condition: Any, *, inverse: bool) -> Outputs:
         members = list(enumerate(self.bijectors))
@@ -110,7 +182,7 @@ class Chain(Reporting):
         for member in reversed(self.bijectors) if invert else self.bijectors:
             member, x = member._initialize(x, member_condition(member, condition), invert=invert)
             new.append(member)
-        return Chain(new[::-1] if invert else new), x
+        return Chain(new[::-1] if invert else new, backprop=self.backprop), x
 
 
 class Invert(Reporting):
@@ -144,6 +216,28 @@ class Invert(Reporting):
         return self.bijector._apply(
             x, condition, key=key, with_log_det=with_log_det, inverse=not inverse
         )
+
+    def _run_forgetful(
+        self, x: Any, condition: Any, key: jax.Array | None, *, with_log_det: bool, inverse: bool
+    ) -> tuple[Any, Array | None, Info, Any]:
+        return self.bijector._run_forgetful(
+            x, condition, key, with_log_det=with_log_det, inverse=not inverse
+        )
+
+    def _pull_back(
+        self,
+        y: Any,
+        kept: Any,
+        condition: Any,
+        key: jax.Array | None,
+        cotangents: tuple[Any, Array | None],
+        *,
+        inverse: bool,
+    ) -> tuple[Any, tuple[Bijector, Any, Any]]:
+        x, (by_bijector, by_x, by_condition) = self.bijector._pull_back(
+            y, kept, condition, key, cotangents, inverse=not inverse
+        )
+        return x, (Invert(by_bijector), by_x, by_condition)
 
     def _outputs(self, name: str, x: Any, condition: Any, *, inverse: bool) -> Outputs:
         return self.bijector._outputs(f"{name}.bijector", x, condition, inverse=not inverse)

@@ -35,6 +35,8 @@ class Conv1x1(Bijector):
         section 3.2, https://arxiv.org/abs/1807.03039
     """
 
+    analytic_inverse = True
+
     def __init__(
         self,
         event_shape: tuple[int, ...],

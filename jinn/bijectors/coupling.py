@@ -24,9 +24,11 @@ from jinn.bijectors.transformers import Transformer, as_transformer
 from jinn.functional.coupling import (
     coupling_forward,
     coupling_inverse,
+    coupling_pullback,
     two_sided_coupling_forward,
     two_sided_coupling_inverse,
 )
+from jinn.functional.reversible import add_floats, zero_floats
 from jinn.networks.randomness import as_key
 
 
@@ -101,6 +103,39 @@ class Coupling(Bijector):
                 rngs=rngs,
             )
         self.conditioner = network_attribute(conditioner, "Coupling", "conditioner")
+
+    @property
+    def analytic_inverse(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the transformer has one."""
+        return getattr(self.transformer, "analytic_inverse", False)
+
+    def _pull_back(
+        self,
+        y: Any,
+        kept: Any,
+        condition: Any,
+        key: jax.Array | None,
+        cotangents: tuple[Any, Array | None],
+        *,
+        inverse: bool,
+    ) -> tuple[Any, tuple[Bijector, Any, Any]]:
+        if kept is not None:
+            return super()._pull_back(y, kept, condition, key, cotangents, inverse=inverse)
+
+        def conditioner(operands: Any, u: Array) -> Any:
+            coupling, condition = operands
+            return bind(coupling.conditioner, condition, coupling)(u)
+
+        x, by_x, by_operands = coupling_pullback(
+            y,
+            *cotangents,
+            conditioner,
+            (self, condition),
+            self.transformer,
+            mask=self.mask,
+            inverse=inverse,
+        )
+        return x, (by_operands[0], by_x, by_operands[1])
 
     @property
     def mask(self) -> np.ndarray:
@@ -194,6 +229,44 @@ class TwoSidedCoupling(Bijector):
             )
         self.first_conditioner = network_attribute(conditioners[0], name, "conditioner")
         self.second_conditioner = network_attribute(conditioners[1], name, "conditioner")
+
+    @property
+    def analytic_inverse(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the transformer has one."""
+        return getattr(self.transformer, "analytic_inverse", False)
+
+    def _pull_back(
+        self,
+        y: Any,
+        kept: Any,
+        condition: Any,
+        key: jax.Array | None,
+        cotangents: tuple[Any, Array | None],
+        *,
+        inverse: bool,
+    ) -> tuple[Any, tuple[Bijector, Any, Any]]:
+        if kept is not None:
+            return super()._pull_back(y, kept, condition, key, cotangents, inverse=inverse)
+
+        def conditioner(operands: Any, u: Array, *, part: int) -> Any:
+            coupling, condition = operands
+            return coupling._networks(condition)[part](u)
+
+        by_y, by_log_det = cotangents
+        total = zero_floats((self, condition))
+        for part, mask in ((0, self.mask), (1, ~self.mask))[:: 1 if inverse else -1]:
+            y, by_y, by_operands = coupling_pullback(
+                y,
+                by_y,
+                by_log_det,
+                partial(conditioner, part=part),
+                (self, condition),
+                self.transformer,
+                mask=mask,
+                inverse=inverse,
+            )
+            total = add_floats(total, by_operands)
+        return y, (total[0], by_y, total[1])
 
     @property
     def mask(self) -> np.ndarray:

@@ -37,6 +37,8 @@ class Affine(Bijector):
             positive, or `learned` is something else.
     """
 
+    analytic_inverse = True
+
     def __init__(
         self,
         event_shape: tuple[int, ...],

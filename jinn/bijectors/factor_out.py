@@ -82,6 +82,35 @@ class FactorOut(Reporting):
         )
         return self._join(y, v, inverse), log_det, info
 
+    def _run_forgetful(
+        self, x: Any, condition: Any, key: jax.Array | None, *, with_log_det: bool, inverse: bool
+    ) -> tuple[Any, Array | None, Info, Any]:
+        u, v = self._split(x, inverse)
+        y, log_det, info, kept = self.rest._run_forgetful(
+            u, condition, key, with_log_det=with_log_det, inverse=inverse
+        )
+        return self._join(y, v, inverse), log_det, info, kept
+
+    def _pull_back(
+        self,
+        y: Any,
+        kept: Any,
+        condition: Any,
+        key: jax.Array | None,
+        cotangents: tuple[Any, Array | None],
+        *,
+        inverse: bool,
+    ) -> tuple[Any, tuple[Bijector, Any, Any]]:
+        image, v = self._split(y, not inverse)
+        by_image, by_v = self._split(cotangents[0], not inverse)
+        u, (by_rest, by_u, by_condition) = self.rest._pull_back(
+            image, kept, condition, key, (by_image, cotangents[1]), inverse=inverse
+        )
+        by_self = nnx.clone(self)
+        by_self.rest = by_rest
+        x, by_x = self._join(u, v, not inverse), self._join(by_u, by_v, not inverse)
+        return x, (by_self, by_x, by_condition)
+
     def _outputs(self, name: str, x: Any, condition: Any, *, inverse: bool) -> Outputs:
         u, v = self._split(x, inverse)
         y = yield from self.rest._outputs(f"{name}.rest", u, condition, inverse=inverse)

@@ -47,6 +47,8 @@ class Householder(Bijector):
         https://arxiv.org/abs/1611.09630
     """
 
+    analytic_inverse = True
+
     def __init__(
         self,
         event_shape: tuple[int, ...],

@@ -51,6 +51,8 @@ class Orthogonal(Bijector):
         `jinn.functional.householder_forward`.
     """
 
+    analytic_inverse = True
+
     def __init__(
         self,
         event_shape: tuple[int, ...],

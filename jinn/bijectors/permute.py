@@ -34,6 +34,8 @@ class Permute(Bijector):
         ValueError: If the permutation does not fit the event, or `rngs` is missing.
     """
 
+    analytic_inverse = True
+
     def __init__(
         self,
         event_shape: tuple[int, ...],

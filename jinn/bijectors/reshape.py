@@ -33,6 +33,8 @@ class Reshape(Bijector):
         ValueError: If the two do not have the same number of elements.
     """
 
+    analytic_inverse = True
+
     def __init__(self, event_shape: tuple[int, ...], event_shape_out: tuple[int, ...]) -> None:
         """See the class."""
         shape = array_shape(event_shape, "Reshape event_shape")
@@ -79,6 +81,8 @@ class Haar(Bijector):
         Kruse, Rother, Köthe, 2019), https://arxiv.org/abs/1907.02392
     """
 
+    analytic_inverse = True
+
     def __init__(
         self,
         event_shape: tuple[int, ...],
@@ -120,6 +124,8 @@ class Squeeze(Bijector):
         i-RevNet: Deep Invertible Networks (Jacobsen, Smeulders, Oyallon, 2018),
         https://arxiv.org/abs/1802.07088
     """
+
+    analytic_inverse = True
 
     def __init__(self, event_shape: tuple[int, ...]) -> None:
         """See the class."""

@@ -26,6 +26,8 @@ class Split(Bijector):
         ValueError: If there is no such axis, or the sizes do not add up to its length.
     """
 
+    analytic_inverse = True
+
     def __init__(
         self, event_shape: tuple[int, ...], sizes: Mapping[str, int], *, axis: int = -1
     ) -> None:
@@ -63,6 +65,8 @@ class Concatenate(Bijector):
     Raises:
         ValueError: If there is no such axis, or the parts differ in another.
     """
+
+    analytic_inverse = True
 
     def __init__(self, event_shape: Mapping[str, tuple[int, ...]], *, axis: int = -1) -> None:
         """See the class."""

@@ -42,6 +42,8 @@ class TriangularAffine(Bijector):
             lower triangular one with a positive diagonal, or a number is not finite.
     """
 
+    analytic_inverse = True
+
     def __init__(
         self,
         event_shape: tuple[int, ...],
@@ -101,6 +103,8 @@ class PLU(Bijector):
         Glow: Generative Flow with Invertible 1x1 Convolutions (Kingma, Dhariwal, 2018),
         section 3.2, https://arxiv.org/abs/1807.03039
     """
+
+    analytic_inverse = True
 
     def __init__(
         self,

@@ -78,7 +78,7 @@ def maf(
         units: Number of sigmoids of each monotone network.
         activation: Name of the conditioners' activation, see `jinn.networks.MLP`.
         residual: Whether hidden layers of equal width add to their input.
-        backprop: "store" or "remat", see `jinn.bijectors.Stack`.
+        backprop: "store", "remat" or "invert", see `jinn.bijectors.Stack`.
         param_dtype: Type of the parameters.
         dtype: Type in which the conditioners compute; None follows the input.
         rngs: An int, a JAX key or `flax.nnx.Rngs`.
@@ -160,7 +160,7 @@ def iaf(
         units: Number of sigmoids of each monotone network.
         activation: Name of the conditioners' activation, see `jinn.networks.MLP`.
         residual: Whether hidden layers of equal width add to their input.
-        backprop: "store" or "remat", see `jinn.bijectors.Stack`.
+        backprop: "store", "remat" or "invert", see `jinn.bijectors.Stack`.
         param_dtype: Type of the parameters.
         dtype: Type in which the conditioners compute; None follows the input.
         rngs: An int, a JAX key or `flax.nnx.Rngs`.

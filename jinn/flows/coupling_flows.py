@@ -63,7 +63,7 @@ def real_nvp(
         clamp: Bound of each coupling's log-scale.
         law: How log-scales are bounded, "tanh" or "arctan", see `jinn.bijectors.transformers`.
         activation: Name of the conditioners' activation, see `jinn.networks.MLP`.
-        backprop: "store" or "remat", see `jinn.bijectors.Stack`.
+        backprop: "store", "remat" or "invert", see `jinn.bijectors.Stack`.
         param_dtype: Type of the parameters.
         dtype: Type in which the conditioners compute; None follows the input.
         rngs: An int, a JAX key or `flax.nnx.Rngs`.
@@ -132,7 +132,7 @@ def neural_spline_flow(
         affine: Scale and shift every element, by the conditioner too, before its spline. A narrow
             peak is then moved by one number, and the tails are affine. False is the paper's form.
         activation: Name of the conditioners' activation, see `jinn.networks.MLP`.
-        backprop: "store" or "remat", see `jinn.bijectors.Stack`.
+        backprop: "store", "remat" or "invert", see `jinn.bijectors.Stack`.
         param_dtype: Type of the parameters.
         dtype: Type in which the conditioners compute; None follows the input.
         rngs: An int, a JAX key or `flax.nnx.Rngs`.
@@ -194,7 +194,7 @@ def nice(
             (fixed random), "learned_orthogonal", "householder" or "plu" (all three learned).
         two_sided: Transform both halves in each block, as in `jinn.bijectors.TwoSidedCoupling`.
         activation: Name of the conditioners' activation, see `jinn.networks.MLP`.
-        backprop: "store" or "remat", see `jinn.bijectors.Stack`.
+        backprop: "store", "remat" or "invert", see `jinn.bijectors.Stack`.
         param_dtype: Type of the parameters.
         dtype: Type in which the conditioners compute; None follows the input.
         rngs: An int, a JAX key or `flax.nnx.Rngs`.
@@ -262,7 +262,7 @@ def gin(
         clamp: Bound of each coupling's log-scales before their mean is taken out.
         law: How log-scales are bounded, "tanh" or "arctan", see `jinn.bijectors.transformers`.
         activation: Name of the conditioners' activation, see `jinn.networks.MLP`.
-        backprop: "store" or "remat", see `jinn.bijectors.Stack`.
+        backprop: "store", "remat" or "invert", see `jinn.bijectors.Stack`.
         param_dtype: Type of the parameters.
         dtype: Type in which the conditioners compute; None follows the input.
         rngs: An int, a JAX key or `flax.nnx.Rngs`.

@@ -96,7 +96,7 @@ def multiscale_flow(
         features: Channels of the extractor's maps, one number or one for each.
         feature_vector: Length of the extractor's vector for the fully connected blocks.
         feature_blocks: Number of the extractor's residual blocks for each map.
-        backprop: "store" or "remat", see `jinn.bijectors.Stack`.
+        backprop: "store", "remat" or "invert", see `jinn.bijectors.Stack`.
         param_dtype: Type of the parameters.
         dtype: Type in which the networks compute; None follows the input.
         rngs: An int, a JAX key or `flax.nnx.Rngs`.

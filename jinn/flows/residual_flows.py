@@ -62,7 +62,7 @@ def residual_flow(
         solver: "plain", "anderson", "newton" or "auto", for the inverse.
         tolerance: Relative tolerance of the inverse; None is 1e-6 for float32, 1e-12 for float64.
         max_steps: Largest number of evaluations of a network in an inverse.
-        backprop: "store" or "remat", see `jinn.bijectors.Stack`.
+        backprop: "store", "remat" or "invert", see `jinn.bijectors.Stack`.
         param_dtype: Type of the parameters.
         rngs: An int, a JAX key or `flax.nnx.Rngs`.
 

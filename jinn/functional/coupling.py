@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jinn.functional.reversible import float_vjp
+
 Conditioner = Callable[[Any], Any]
 """From the untouched elements `(*batch, *untouched)` to parameters
 `(*batch, *spatial, n_params * n)`, see `coupling_forward`."""
@@ -172,6 +174,59 @@ def two_sided_coupling_inverse(
     return x, first + second
 
 
+def coupling_pullback(
+    y: Float[Array, "*batch_and_event"],
+    cotangent: Float[Array, "*batch_and_event"],
+    log_det_cotangent: Float[Array, "*batch"] | None,
+    conditioner: Callable[[Any, Any], Any],
+    operands: Any,
+    transformer: Transformer,
+    *,
+    mask: Any,
+    inverse: bool = False,
+) -> tuple[Float[Array, "*batch_and_event"], Float[Array, "*batch_and_event"], Any]:
+    """Undo a coupling and pull cotangents back through it, at one evaluation of the conditioner.
+
+    Untouched elements are the same before and after, so the network's output, and what its
+    backward pass needs, serve both the inversion and the gradient.
+
+    Args:
+        y: What `coupling_forward` gave (`coupling_inverse` with `inverse=True`), shape
+            `(*batch, *event)`.
+        cotangent: Cotangent of y.
+        log_det_cotangent: Cotangent of the log-determinant, or None for zero.
+        conditioner: From the operands and the untouched elements to the parameters.
+        operands: A tree of all that the conditioner is to be differentiated by.
+        transformer: The transformer of the map.
+        mask: The mask of the map.
+        inverse: Whether `coupling_inverse` gave y.
+
+    Returns:
+        The values x before the map, their cotangent, and that of the operands.
+
+    Reference:
+        The Reversible Residual Network: Backpropagation Without Storing Activations (Gomez, Ren,
+        Urtasun, Grosse, 2017), section 3, https://arxiv.org/abs/1707.04585
+    """
+    mask = np.asarray(mask, bool)
+    there, back = transformer.forward, transformer.inverse
+    if inverse:
+        there, back = back, there
+    u, pull_untouched = jax.vjp(lambda y: _untouched(y, mask), y)
+    raw, pull_network = float_vjp(conditioner, operands, u)
+    x, _ = _transform_given(y, raw, transformer, back, mask)
+
+    def transform(x: Array, raw: Array) -> tuple[Array, Array]:
+        return _transform_given(x, raw, transformer, there, mask)
+
+    (_, log_det), pull = jax.vjp(transform, x, raw)
+    if log_det_cotangent is None:
+        log_det_cotangent = jnp.zeros_like(log_det)
+    by_x, by_raw = pull((cotangent, log_det_cotangent.astype(log_det.dtype)))
+    by_operands, by_u = pull_network(by_raw)
+    return x, by_x + pull_untouched(by_u)[0], by_operands
+
+
 def coupling_sizes(mask: Any) -> tuple[int, int]:
     """Count the elements along the last axis that a conditioner gets and has to serve.
 
@@ -204,20 +259,36 @@ def _couple(
         raise ValueError(
             f"coupling: expected values that end in the mask's shape {mask.shape}, got {x.shape}"
         )
+    return _transform_given(x, conditioner(_untouched(x, mask)), transformer, transform, mask)
+
+
+def _untouched(x: Array, mask: np.ndarray) -> Array:
+    """What the conditioner sees of the values, before and after the map alike."""
+    channels = _channel_mask(mask)
+    if channels is None:
+        return jnp.where(mask, 0.0, x)
+    return _select(x, np.flatnonzero(~channels))
+
+
+def _transform_given(
+    x: Array, raw: Any, transformer: Transformer, transform: Callable, mask: np.ndarray
+) -> tuple[Array, Array]:
+    """The coupling with what the conditioner returned."""
+    rank = mask.ndim
     channels = _channel_mask(mask)
     apply = transform
     if getattr(transformer, "of_events", False):
         moved = mask if channels is None else mask[..., channels]
         apply = partial(_transform_events, transform, moved)
     if channels is None:
-        params = split_parameters(conditioner(jnp.where(mask, 0.0, x)), x, transformer.n_params)
+        params = split_parameters(raw, x, transformer.n_params)
         values, log_slopes = apply_transformer(apply, x, params)
         y = jnp.where(mask, values, x)
         log_slopes = jnp.where(mask, log_slopes, 0.0)
     else:
         untouched, transformed = np.flatnonzero(~channels), np.flatnonzero(channels)
         u, t = _select(x, untouched), _select(x, transformed)
-        params = split_parameters(conditioner(u), t, transformer.n_params)
+        params = split_parameters(raw, t, transformer.n_params)
         values, log_slopes = apply_transformer(apply, t, params)
         y = _merge(u, values, untouched, transformed)
     axes = tuple(range(x.ndim - rank, x.ndim))

@@ -26,6 +26,8 @@ _CLAMP_LAWS = {"tanh": soft_clamp, "arctan": arctan_clamp}
 class Additive:
     """Shift, `y = x + p0`; one parameter an element."""
 
+    analytic_inverse: ClassVar[bool] = True
+
     @property
     def n_params(self) -> int:
         """Number of parameters an element."""
@@ -75,6 +77,8 @@ class Affine:
 
     clamp: float = 2.0
     law: Literal["tanh", "arctan"] = "tanh"
+
+    analytic_inverse: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -135,6 +139,8 @@ class VolumePreserving:
 
     clamp: float = 2.0
     law: Literal["tanh", "arctan"] = "tanh"
+    analytic_inverse: ClassVar[bool] = True
+
     of_events: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from numbers import Integral
+from typing import ClassVar
 
 from jaxtyping import Array, Float
 
@@ -103,6 +104,8 @@ class RationalQuadraticSpline(_Spline):
     Raises:
         ValueError: If an option is out of range.
     """
+
+    analytic_inverse: ClassVar[bool] = True
 
     def _sizes(self) -> tuple[int, ...]:
         return self.bins, self.bins, self.bins - 1
