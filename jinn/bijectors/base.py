@@ -58,9 +58,8 @@ class Bijector(nnx.Module, abc.ABC):
         event_shape_out: Shape of one output event.
         condition_shape: Shape of one condition, a tuple or a dict of tuples, or None.
         fast_direction: Which direction takes one pass: "both", "forward", "inverse", "neither".
-        analytic_inverse: Whether each direction undoes the other by a formula, to rounding, so that
-            `backprop="invert"` may forget the input of either. False is always right: the input is
-            kept.
+        analytic_inverse: Whether each direction undoes the other by a formula, to rounding; then
+            `backprop="invert"` forgets inputs. False is always right: they are kept.
     """
 
     analytic_inverse: bool = False

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Literal, cast, overload
+from typing import Any, cast, overload
 
 import jax
 from flax import nnx
@@ -18,7 +18,7 @@ from jinn.bijectors.container import (
     opposite,
     split_key,
 )
-from jinn.bijectors.reversible import run_reversibly
+from jinn.bijectors.reversible import Backprop, check_backprop, run_reversibly
 from jinn.functional.reversible import add_floats, zero_floats
 
 
@@ -31,25 +31,17 @@ class Chain(Reporting):
     Args:
         bijectors: The members, at least one. A member's output shape is the next one's input
             shape, and all members that take a condition take the same.
-        backprop: What reverse-mode differentiation keeps: "store" what JAX does, "remat" the input
-            only, "invert" the output only; see `Stack`.
+        backprop: What reverse-mode differentiation keeps: "store" what JAX keeps, "remat" the
+            members' inputs, "invert" the last member's output; see `Stack`.
 
     Raises:
-        ValueError: If the list is empty, or neighbours or conditions do not fit.
+        ValueError: If the list is empty, neighbours or conditions do not fit, or `backprop` is
+            unknown.
     """
 
-    def __init__(
-        self,
-        bijectors: Sequence[Bijector],
-        *,
-        backprop: Literal["store", "remat", "invert"] = "store",
-    ) -> None:
+    def __init__(self, bijectors: Sequence[Bijector], *, backprop: Backprop = "store") -> None:
         """See the class."""
-        if backprop not in ("store", "remat", "invert"):
-            raise ValueError(
-                "Chain: expected backprop to be one of ['invert', 'remat', 'store'], got "
-                f"{backprop!r}"
-            )
+        check_backprop(backprop, "Chain")
         members = (bijectors,) if isinstance(bijectors, Bijector) else tuple(bijectors)
         if not members:
             raise ValueError("Chain: expected at least one bijector, got none")
@@ -105,25 +97,17 @@ class Chain(Reporting):
             return run_reversibly(
                 self, x, condition, key, with_log_det=with_log_det, inverse=inverse
             )
+
+        def apply(member: Bijector, x: Any, condition: Any, key: Any) -> tuple[Any, Any, Info]:
+            return member._apply(x, condition, key=key, with_log_det=with_log_det, inverse=inverse)
+
         if self.backprop == "remat":
-
-            @jax.checkpoint
-            def run(chain: Chain, x: Any, condition: Any, key: Any) -> Any:
-                return chain._in_turn(x, condition, key, with_log_det=with_log_det, inverse=inverse)
-
-            return run(self, x, condition, key)
-        return self._in_turn(x, condition, key, with_log_det=with_log_det, inverse=inverse)
-
-    def _in_turn(
-        self, x: Any, condition: Any, key: jax.Array | None, *, with_log_det: bool, inverse: bool
-    ) -> tuple[Any, Array | None, Info]:
+            apply = jax.checkpoint(apply)
         total, infos = None, []
         members = list(zip(self.bijectors, split_key(key, len(self)), strict=True))
         for member, member_key in members[::-1] if inverse else members:
             c = member_condition(member, condition)
-            x, log_det, info = member._apply(
-                x, c, key=member_key, with_log_det=with_log_det, inverse=inverse
-            )
+            x, log_det, info = apply(member, x, c, member_key)
             infos += as_tuple(info)
             if with_log_det:
                 total = log_det if total is None else total + cast(Array, log_det)

@@ -1,6 +1,6 @@
 """Backpropagation that rebuilds activations from the output, in place of keeping them."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,29 @@ from jinn.bijectors.base import Bijector, Info
 from jinn.bijectors.shapes import batch_shape
 from jinn.functional.loop import varying_like
 from jinn.functional.reversible import is_float
+
+Backprop = Literal["store", "remat", "invert"]
+_BACKPROPS = ("store", "remat", "invert")
+
+
+def check_backprop(backprop: Any, name: str) -> Backprop:
+    """Check what reverse-mode differentiation keeps.
+
+    Args:
+        backprop: What a user gave.
+        name: Whose it is, for the error.
+
+    Returns:
+        The word.
+
+    Raises:
+        ValueError: If it is no known one.
+    """
+    if backprop not in _BACKPROPS:
+        raise ValueError(
+            f"{name}: expected backprop to be one of {sorted(_BACKPROPS)}, got {backprop!r}"
+        )
+    return backprop
 
 
 def run_reversibly(

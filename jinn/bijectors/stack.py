@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from numbers import Integral
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,13 @@ from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, Info, Outputs, zeros_log_det
 from jinn.bijectors.container import Reporting, as_tuple
-from jinn.bijectors.reversible import run_reversibly
+from jinn.bijectors.reversible import Backprop as Backprop
+from jinn.bijectors.reversible import check_backprop, run_reversibly
 from jinn.functional.loop import varying_like
 from jinn.functional.reversible import add_floats, zero_floats
 from jinn.functional.solver import SolverInfo
 from jinn.networks.randomness import as_key
 
-Backprop = Literal["store", "remat", "invert"]
 _POLICIES = {
     "store": jax.checkpoint_policies.dots_saveable,
     "remat": jax.checkpoint_policies.nothing_saveable,
@@ -65,9 +65,7 @@ class Stack(Reporting):
         """See the class."""
         if not isinstance(depth, Integral) or depth < 1:
             raise ValueError(f"Stack: expected an integer depth >= 1, got {depth!r}")
-        if backprop not in ("invert", *_POLICIES):
-            known = sorted(["invert", *_POLICIES])
-            raise ValueError(f"Stack: expected backprop to be one of {known}, got {backprop!r}")
+        check_backprop(backprop, "Stack")
         block = jax.vmap(make_block)(jax.random.split(as_key(rngs), depth))
         if not isinstance(block, Bijector):
             raise ValueError(

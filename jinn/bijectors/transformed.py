@@ -87,6 +87,11 @@ class Elementwise(Bijector):
                 rngs=rngs,
             )
 
+    @property
+    def analytic_inverse(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the transformer has one."""
+        return getattr(self.transformer, "analytic_inverse", False)
+
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:

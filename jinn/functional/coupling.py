@@ -26,6 +26,8 @@ class Transformer(Protocol):
     A map of whole events, such as a volume-preserving one, has an attribute `of_events = True`. Its
     methods take a third argument, `mask`: booleans, static, True for the elements of one event
     that are transformed. The event's axes then lead: values have shape `(*mask.shape, *batch)`.
+
+    One whose methods undo each other by a formula, to rounding, has `analytic_inverse = True`.
     """
 
     @property

@@ -139,8 +139,8 @@ class VolumePreserving:
 
     clamp: float = 2.0
     law: Literal["tanh", "arctan"] = "tanh"
-    analytic_inverse: ClassVar[bool] = True
 
+    analytic_inverse: ClassVar[bool] = True
     of_events: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -36,6 +36,11 @@ class Composed:
                 )
 
     @property
+    def analytic_inverse(self) -> bool:
+        """Whether all parts have one."""
+        return all(getattr(part, "analytic_inverse", False) for part in self.transformers)
+
+    @property
     def n_params(self) -> int:
         """Number of parameters an element."""
         return sum(transformer.n_params for transformer in self.transformers)

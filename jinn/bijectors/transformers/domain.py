@@ -50,6 +50,11 @@ class LearnedDomain:
             )
 
     @property
+    def analytic_inverse(self) -> bool:
+        """Whether the transformer has one."""
+        return getattr(self.transformer, "analytic_inverse", False)
+
+    @property
     def n_params(self) -> int:
         """Number of parameters an element."""
         return 4 + self.transformer.n_params
