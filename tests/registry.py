@@ -322,6 +322,9 @@ CASES |= {
     "stack orthogonal, remat": Case(
         Stack, lambda dtype: Stack(_block(_orthogonal)(dtype), 2, rngs=0, backprop="remat")
     ),
+    "stack plu, invert": Case(
+        Stack, lambda dtype: Stack(_block(_plu)(dtype), 2, rngs=0, backprop="invert")
+    ),
     "stack householder": Case(Stack, lambda dtype: Stack(_block(_householder)(dtype), 3, rngs=0)),
     "stack plu": Case(Stack, lambda dtype: Stack(_block(_plu)(dtype), 3, rngs=0)),
     "invert unconstrain": Case(

@@ -39,4 +39,7 @@ MULTISCALE_CASES: dict[str, Case] = {
         EmbedCondition, (4, 4, 3), condition_shape=(8, 8, 1), depth=1, fully_connected=1
     ),
     "multiscale_flow 4x4x3": _case(Chain, (4, 4, 3), mixing="orthogonal"),
+    "multiscale_flow 4x4x2, invert": _case(
+        Chain, (4, 4, 2), condition_shape=(2,), depth=1, backprop="invert"
+    ),
 }

@@ -308,6 +308,8 @@ def test_stacks():
         Stack(lambda key: Sigmoid((3,)), 0, rngs=0)
     with raises("Stack: expected backprop to be one of ['invert', 'remat', 'store'], got 'forget'"):
         Stack(lambda key: Sigmoid((3,)), 2, rngs=0, backprop="forget")
+    with raises("Chain: expected backprop to be one of ['invert', 'remat', 'store'], got 'forget'"):
+        Chain([Sigmoid((3,))], backprop="forget")
     with raises(
         "Stack: expected a block that keeps the event's shape, but Halve maps (4,) to (2,)"
     ):

@@ -91,7 +91,7 @@ def block(key):
 def dicts(backprop):
     """A chain whose output is a dict, with a coupling that is inverted and one of two sides."""
     last = TwoSidedCoupling((2,), mask=(True, False), rngs=1, **OPTIONS)
-    rest = Invert(Chain([last, Householder((2,), 2, param_dtype=D, rngs=2)]))
+    rest = Invert(Chain([last, Householder((2,), param_dtype=D, rngs=2)]))
     first = Coupling((4,), mask=MASK, rngs=0, **OPTIONS)
     leave = FactorOut(rest, channels=2, name="left", rest_name="last")
     return Chain([first, leave], backprop=backprop)
@@ -157,7 +157,7 @@ def test_stochastic_log_determinants_draw_the_same_again():
     def make(backprop):
         def residual(key):
             options = {"hidden": (4,), "coefficient": 0.5, "param_dtype": D, "rngs": key}
-            return InvertibleResidual((2,), log_det="russian_roulette", **options)
+            return InvertibleResidual((2,), estimator="russian_roulette", **options)
 
         return Stack(residual, 2, rngs=0, backprop=backprop)
 
@@ -344,8 +344,3 @@ def test_networks_in_bfloat16():
     for one, other in zip(*map(jax.tree.leaves, found), strict=True):
         assert one.dtype == other.dtype
         np.testing.assert_allclose(one, other, rtol=0.05, atol=0.05)
-
-
-def test_words_that_are_unknown():
-    with pytest.raises(ValueError, match="Chain: expected backprop to be one of .*, got 'forget'"):
-        Chain([ActNorm((2,))], backprop="forget")
