@@ -309,7 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         keep()
     for case, make in cases(settings):
         results.append(case | gradient_bytes(make))
-        console.print(", ".join(f"{key} {value}" for key, value in results[-1].items()))
+        console.print(*(f"{key} {value}," for key, value in case.items()), results[-1]["bytes"])
         keep()
     record["comparison"] = compare_gradients(settings)
     figures = summarise(settings, results)
