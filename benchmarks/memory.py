@@ -284,6 +284,9 @@ def draw(path: Path, settings: Settings, results: list[dict[str, Any]]) -> None:
             points = sorted((r[key], r["bytes"]) for r in results if wanted.items() <= r.items())
             sizes, found = zip(*points, strict=True)
             axis.loglog(sizes, [b / 1e6 for b in found], "o-", color=color, label=backprop)
+        ticks = sorted({r[key] for r in results if same.items() <= r.items()})
+        axis.set_xticks(ticks, [str(tick) for tick in ticks])
+        axis.set_xticks([], minor=True)
         label = "depth of each scale, images" if varied == "images" else f"{varied}, vectors"
         axis.set_xlabel(label)
         axis.spines[["top", "right"]].set_visible(False)
