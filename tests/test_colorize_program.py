@@ -164,6 +164,7 @@ def smoke_run(tmp_path_factory):
     return out
 
 
+@pytest.mark.thorough
 def test_a_smoke_run(smoke_run, capsys):
     runs = json.loads((smoke_run / "smoke.json").read_text())["runs"]
     assert sorted(runs) == [f"smoke/{m}/seed0" for m in ("cinn", "regression", "unconditional")]
