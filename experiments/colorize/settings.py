@@ -44,11 +44,11 @@ class Settings:
     side: int = 256
     whole: int | None = 96
     noise: float = 0.05
-    steps: int = 3000
+    steps: int = 1500
     batch_size: int = 48
     patches_per_photograph: int = 8
     turned: bool = True
-    exposure: float = 0.3
+    exposure: float = 0.5
     saturation: float = 0.3
     learning_rate: float = 1e-3
     ema_decay: float = 0.995
