@@ -181,6 +181,7 @@ def test_a_smoke_run(smoke_run, capsys):
     assert verdict({"smoke/cinn/seed0": cinn}, "smoke", 0, 2) is None
 
 
+@pytest.mark.thorough
 def test_photographs_are_coloured_from_the_kept_model(smoke_run, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (33, 47), np.uint8)).save(
         tmp_path / "old.png"
