@@ -156,11 +156,7 @@ def test_a_pictures_latent_gives_it_back(flow):
 @pytest.fixture(scope="module")
 def smoke_run(tmp_path_factory):
     out = tmp_path_factory.mktemp("colorize")
-    jax.config.update("jax_disable_most_optimizations", True)  # it mostly compiles
-    try:
-        main(["--smoke", "--out", str(out)])
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+    main(["--smoke", "--out", str(out)])
     return out
 
 

@@ -16,7 +16,7 @@ SCALE = np.array([25.6, 11.2, 16.8], np.float32)
 Rgb = Real[np.ndarray, "*batch height width 3"]
 Lightness = Float[np.ndarray, "*batch height width 1"]
 Colours = Float[np.ndarray, "*batch h w 2"]
-Array = Float[np.ndarray, "*batch"]
+Factors = Float[np.ndarray, "*batch"]
 
 
 def to_networks(rgb: Rgb) -> tuple[Lightness, Float[np.ndarray, "*batch height width 2"]]:
@@ -81,7 +81,7 @@ def to_rgb_of_lightness(
 
 
 def vary(
-    lightness: Lightness, colours: Colours, exposures: Array, saturations: Array
+    lightness: Lightness, colours: Colours, exposures: Factors, saturations: Factors
 ) -> tuple[Lightness, Colours]:
     """Other exposures, ``100 (L / 100)^e``, and saturations, ``s ab``, of photographs.
 
