@@ -71,8 +71,7 @@ AUTOREGRESSIVE_CASES = {
             bins=2,
             mixing="orthogonal",
         ),
-        slow=True,
     ),
-    "maf 2 sigmoidal": Case(Stack, _flow(maf, 2, transformer="sigmoidal", units=2), slow=True),
+    "maf 2 sigmoidal": Case(Stack, _flow(maf, 2, transformer="sigmoidal", units=2)),
     "iaf 3|2 reverse": Case(Stack, _flow(iaf, 3, condition_dim=2, mixing="reverse")),
 }

@@ -17,7 +17,7 @@ class Case:
     """A bijector of class `kind`, and data for it; `make(dtype)` has parameters of that type.
 
     `domain`, `codomain`, `solver_tolerance` (by type) and `perturbation` are those of
-    `check_bijector`. A case that is `slow` runs with the slow tests only.
+    `check_bijector`.
     """
 
     kind: type[Bijector]
@@ -26,7 +26,6 @@ class Case:
     domain: tuple[Any, Any] | None = REAL
     codomain: tuple[Any, Any] | None = REAL
     solver_tolerance: Callable[[Any], float] = lambda dtype: 0.0
-    slow: bool = False
     perturbation: float | None = None
 
     def data(self, dtype: Any) -> tuple[Bijector, Any, Any]:

@@ -61,7 +61,6 @@ CONTINUOUS_CASES: dict[str, Case] = {
             rngs=0,
         ),
         solver_tolerance=tolerance,
-        slow=True,
     ),
     "continuous image, direct": Case(
         Continuous,
@@ -74,13 +73,11 @@ CONTINUOUS_CASES: dict[str, Case] = {
             max_steps=64,
         ),
         solver_tolerance=tolerance,
-        slow=True,
     ),
     "continuous plain function, backsolve": Case(
         Continuous,
         lambda dtype: _continuous((2,), dtype, vector_field=spiral, adjoint="backsolve"),
         solver_tolerance=tolerance,
-        slow=True,
     ),
     "continuous_flow 2|0 residual": Case(
         Continuous,
@@ -97,6 +94,5 @@ CONTINUOUS_CASES: dict[str, Case] = {
             ).bijector
         ),
         solver_tolerance=tolerance,
-        slow=True,
     ),
 }

@@ -47,9 +47,7 @@ class ConvConditioner(nnx.Module):
         return self.last(nnx.silu(hidden + jnp.broadcast_to(added, hidden.shape)))
 
 
-def _coupling(shape: tuple, mask: Any, *, slow: bool = False) -> Case:
-    if slow:  # a condition would double the time
-        return _learned(Coupling, shape, mask=mask, hidden=(2,), rngs=0, slow=True)
+def _coupling(shape: tuple, mask: Any) -> Case:
     n_in, n_out = coupling_sizes(mask)
 
     def make(dtype: Any) -> Coupling:
@@ -59,12 +57,17 @@ def _coupling(shape: tuple, mask: Any, *, slow: bool = False) -> Case:
     return Case(Coupling, make)
 
 
-def _sized(kind: Any, shape: tuple, /, *, slow: bool = False, **options: Any) -> Case:
-    return Case(kind, lambda dtype: kind(shape, **options), slow=slow)
+def _sized(kind: Any, shape: tuple, /, **options: Any) -> Case:
+    return Case(kind, lambda dtype: kind(shape, **options))
 
 
-def _learned(kind: Any, shape: tuple, /, *, slow: bool = False, **options: Any) -> Case:
-    return Case(kind, lambda dtype: kind(shape, param_dtype=dtype, **options), slow=slow)
+def _learned(kind: Any, shape: tuple, /, **options: Any) -> Case:
+    return Case(kind, lambda dtype: kind(shape, param_dtype=dtype, **options))
+
+
+def _large_coupling(shape: tuple, mask: Any) -> Case:
+    """Without a condition, which would double the time."""
+    return _learned(Coupling, shape, mask=mask, hidden=(2,), rngs=0)
 
 
 def _two_scales(dtype: Any) -> Chain:
@@ -121,20 +124,14 @@ IMAGE_CASES |= {
 for _shape in _SHAPES:
     _name = "x".join(map(str, _shape))
     IMAGE_CASES |= {
-        f"haar {_name}": _sized(Haar, _shape, rebalance=2.0, averaging=True, slow=True),
-        f"squeeze {_name}": _sized(Squeeze, _shape, slow=True),
-        f"flatten {_name}": _sized(
-            Reshape, _shape, event_shape_out=(math.prod(_shape),), slow=True
-        ),
-        f"actnorm {_name}": _learned(ActNorm, _shape, slow=True),
-        f"conv coupling, checkerboard {_name}": _coupling(
-            _shape, checkerboard_mask(_shape), slow=True
-        ),
+        f"haar {_name}": _sized(Haar, _shape, rebalance=2.0, averaging=True),
+        f"squeeze {_name}": _sized(Squeeze, _shape),
+        f"flatten {_name}": _sized(Reshape, _shape, event_shape_out=(math.prod(_shape),)),
+        f"actnorm {_name}": _learned(ActNorm, _shape),
+        f"conv coupling, checkerboard {_name}": _large_coupling(_shape, checkerboard_mask(_shape)),
     }
     if _shape[-1] > 1:
         _mask = channel_mask(_shape)
-        IMAGE_CASES[f"conv coupling, channels {_name}"] = _coupling(_shape, _mask, slow=True)
+        IMAGE_CASES[f"conv coupling, channels {_name}"] = _large_coupling(_shape, _mask)
     for _kind in ("orthogonal", "learned_orthogonal", "plu"):
-        IMAGE_CASES[f"conv 1x1 {_kind} {_name}"] = _learned(
-            Conv1x1, _shape, kind=_kind, rngs=0, slow=True
-        )
+        IMAGE_CASES[f"conv 1x1 {_kind} {_name}"] = _learned(Conv1x1, _shape, kind=_kind, rngs=0)

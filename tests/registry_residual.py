@@ -39,9 +39,9 @@ RESIDUAL_CASES = {
     "residual, ten elements, anderson": _solved(
         InvertibleResidual, _residual((10,), condition_shape=(3,))
     ),
-    "residual image": _solved(InvertibleResidual, _residual((2, 2, 2)), slow=True),
+    "residual image": _solved(InvertibleResidual, _residual((2, 2, 2))),
     "residual image, twelve elements, conditional": _solved(
-        InvertibleResidual, _residual((2, 3, 2), condition_shape=(3,)), slow=True
+        InvertibleResidual, _residual((2, 3, 2), condition_shape=(3,))
     ),
     "residual, plain function": _solved(
         InvertibleResidual,
@@ -55,6 +55,5 @@ RESIDUAL_CASES = {
                 3, condition_dim=2, depth=2, hidden=(6, 5), param_dtype=dtype, rngs=0
             ).bijector
         ),
-        slow=True,
     ),
 }

@@ -64,13 +64,21 @@ def test_convolution(size, stride):
     np.testing.assert_allclose(out, expected[:, start::stride, start::stride], atol=1e-5)
 
 
-def plainly(x, kernel):
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [(1, 2), (3, 4), (5, 6), (7, 1)])
+def test_strides_and_sizes(size, stride):
+    x = jnp.asarray(GENERATOR.normal(size=(2, 6, 12, 3)), jnp.float32)
+    kernel = jnp.asarray(GENERATOR.normal(size=(*size, 3, 4)), x.dtype)
+    out = convolve(x, kernel, stride=stride)
+    np.testing.assert_allclose(out, plainly(x, kernel, stride), atol=1e-5)
+
+
+def plainly(x, kernel, stride=1):
     """The convolution with JAX's own derivatives."""
-    layout = ("NHWC", "HWIO", "NHWC")
-    y = jax.lax.conv_general_dilated(
-        x.reshape(-1, *x.shape[-3:]), kernel, (1, 1), "SAME", dimension_numbers=layout
-    )
-    return y.reshape(*x.shape[:-1], kernel.shape[-1])
+    layout, strides = ("NHWC", "HWIO", "NHWC"), (stride, stride)
+    flat = x.reshape(-1, *x.shape[-3:])
+    y = jax.lax.conv_general_dilated(flat, kernel, strides, "SAME", dimension_numbers=layout)
+    return y.reshape(*x.shape[:-3], *y.shape[1:])
 
 
 def of_gradients(loss):
@@ -92,14 +100,14 @@ def of_gradients(loss):
     ],
     ids=["reverse", "forward", "remat", "vmap", "hessian", "twice"],
 )
-@pytest.mark.parametrize("size", [(3, 3), (5, 1)])
-def test_derivatives_of_a_convolution(size, differentiate):
+@pytest.mark.parametrize(("size", "stride"), [((3, 3), 1), ((5, 1), 1), ((2, 3), 2)])
+def test_derivatives_of_a_convolution(size, stride, differentiate):
     x = jnp.asarray(X)
     kernel = jnp.asarray(GENERATOR.normal(size=(*size, 2, 3)), x.dtype)
 
     def derivatives(convolution):
         def loss(x, kernel):
-            return jnp.sum(jnp.sin(convolution(x, kernel)))
+            return jnp.sum(jnp.sin(convolution(x, kernel, stride=stride)))
 
         return jax.jit(differentiate(loss))(x, kernel)
 

@@ -46,10 +46,9 @@ def _cases() -> list[Any]:
     cases: list[Any] = []
     kinds: set[type[Bijector]] = set()
     for name, case in CASES.items():
-        first = case.kind not in kinds and not case.slow
-        kinds |= {case.kind} if first else set()
-        rest = pytest.mark.slow if case.slow else pytest.mark.thorough
-        cases.append(pytest.param(name, "float32", marks=[] if first else [rest]))
+        rest = [pytest.mark.thorough] if case.kind in kinds else []
+        kinds.add(case.kind)
+        cases.append(pytest.param(name, "float32", marks=rest))
         kind = pytest.mark.slow if name in AS_USERS_COMPILE else pytest.mark.thorough
         cases.append(pytest.param(name, "float64", marks=[pytest.mark.no_type_hook, kind]))
     return cases

@@ -1,5 +1,6 @@
 """jinn: `multiscale_flow`, the convolutions in it alone, and `Haar`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -50,7 +51,10 @@ def data(case: Case, flow: jinn.Flow) -> tuple[jax.Array, Any]:
 
 
 def make(case: Case, name: str) -> tuple[Program, int]:
-    """Makes a training step, samples, or a step of the convolutions alone; counts parameters."""
+    """Makes a training step, samples, or the step's convolutions alone; counts parameters.
+
+    "convolutions" have jinn's gradients, and "convolutions, JAX's" those that JAX derives.
+    """
     flow = build(case)
     model, (x, c) = split(flow), data(case, flow)
     parameters = count(model.params)
@@ -58,7 +62,9 @@ def make(case: Case, name: str) -> tuple[Program, int]:
         constants = (model.fixed, x, c)
         return training_step(model.log_prob, model.params, constants, LEARNING_RATE), parameters
     if name == "convolutions":
-        return convolutions(case), parameters
+        return convolutions(case, convolve), parameters
+    if name == "convolutions, JAX's":
+        return convolutions(case, plain_convolve), parameters
     shape = () if case.conditional else (case.batch,)
 
     @jax.jit
@@ -68,7 +74,13 @@ def make(case: Case, name: str) -> tuple[Program, int]:
     return Program(sample, None, (flow, jax.random.key(1), c)), parameters
 
 
-def convolutions(case: Case) -> Program:
+def plain_convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A convolution with the gradients that JAX derives."""
+    layout = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
+
+
+def convolutions(case: Case, convolve: Callable[[Any, Any], Any]) -> Program:
     """The conditioners' convolutions of a step, without all else, forward and backward."""
     networks = case.depth * (2 if case.conditional else 1)
     taps = (3, 1, 3)

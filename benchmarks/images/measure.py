@@ -33,7 +33,8 @@ def compare(case: Case, program: str, repeats: int, process: TorchProcess) -> di
     parameters = {}
     programs["jinn"], parameters["jinn"] = jinn_flow.make(case, program)
     if program == "step":
-        programs["convolutions"] = jinn_flow.make(case, "convolutions")[0]
+        for name in ("convolutions", "convolutions, JAX's"):
+            programs[name] = jinn_flow.make(case, name)[0]
     try:
         check_installed(peer)
         request = {"case": asdict(case), "program": program, "library": peer}

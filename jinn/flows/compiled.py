@@ -51,6 +51,7 @@ def build_at_once(make: Callable[[jax.Array], Module], key: jax.Array) -> Module
     Returns:
         The module.
     """
-    if isinstance(key, Tracer):
+    # An operation on a known key is traced too where a program is being traced.
+    if isinstance(jax.random.clone(key), Tracer):
         return make(key)
     return jax.jit(make, compiler_options={"xla_backend_optimization_level": 0})(key)

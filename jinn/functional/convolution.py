@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
+
+Padding = tuple[tuple[int, int], tuple[int, int]]
 
 
 def convolve(
@@ -30,12 +34,35 @@ def convolve(
         pixels = x.reshape(math.prod(batch) * height * width, channels)
         return (pixels @ kernel[0, 0]).reshape(*x.shape[:-1], kernel.shape[-1])
     flat = x.reshape(math.prod(batch), height, width, channels)
-    odd = all(size % 2 for size in kernel.shape[:2])
-    if jax.default_backend() == "cpu" and stride == 1 and odd and flat.size and kernel.size:
-        y = _convolve_on_cpu(flat, kernel)
+    whole = height % stride == 0 and width % stride == 0 and flat.size and kernel.size
+    if jax.default_backend() == "cpu" and whole:
+        y = _convolve_on_cpu(*_without_stride(flat, kernel, stride))
     else:
         y = _convolve(flat, kernel, "SAME", stride)
     return y.reshape(*batch, *y.shape[1:])
+
+
+def _without_stride(x: Array, kernel: Array, stride: int) -> tuple[Array, Array, Padding]:
+    """The same convolution at stride 1, of squares of pixels with their pixels as channels.
+
+    A pixel ``s p + q`` is the pixel r of the square p + d, where ``q = s d + r``.
+    """
+    n, height, width, channels = x.shape
+    x = x.reshape(n, height // stride, stride, width // stride, stride, channels)
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, height // stride, width // stride, -1)
+    (a, rows, before), (b, columns, left) = (_squares(k, stride) for k in kernel.shape[:2])
+    kernel = jnp.pad(kernel, (rows, columns, (0, 0), (0, 0)))
+    kernel = kernel.reshape(a, stride, b, stride, channels, -1).transpose(0, 2, 1, 3, 4, 5)
+    return x, kernel.reshape(a, b, x.shape[-1], -1), (before, left)
+
+
+def _squares(size: int, stride: int) -> tuple[int, tuple[int, int], tuple[int, int]]:
+    """How many squares a kernel covers along an axis, its padding, and that of the squares."""
+    before = max(size - stride, 0) // 2
+    first = -(-before // stride)
+    zeros = stride * first - before
+    count = -(-(zeros + size) // stride)
+    return count, (zeros, stride * count - zeros - size), (first, count - 1 - first)
 
 
 def _convolve(x: Array, kernel: Array, padding: Any, stride: int = 1) -> Array:
@@ -44,27 +71,29 @@ def _convolve(x: Array, kernel: Array, padding: Any, stride: int = 1) -> Array:
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout)
 
 
-@jax.custom_jvp
-def _convolve_on_cpu(x: Array, kernel: Array) -> Array:
-    """A convolution whose gradients are convolutions in the same layout.
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _convolve_on_cpu(x: Array, kernel: Array, padding: Padding) -> Array:
+    """A convolution of stride 1 whose gradients are convolutions in the same layout.
 
     The gradients that JAX derives are convolutions with other axes as batch and channels, for which
     XLA's CPU backend has no fast kernel within a loop: there they take more than ten times as long.
     """
-    return _convolve(x, kernel, "SAME")
+    return _convolve(x, kernel, padding)
 
 
-def _convolve_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Any]:
+def _convolve_jvp(
+    padding: Padding, primals: tuple[Array, Array], tangents: tuple[Any, Any]
+) -> tuple[Array, Any]:
     """Writes the tangent as the transpose of the pullback, whose transpose is the pullback again.
 
     In reverse mode, all that is evaluated is the pullback, in the form that it has here.
     """
     x, kernel = primals
-    y = _convolve_on_cpu(x, kernel)
-    padding = [(size // 2, size // 2) for size in kernel.shape[:2]]
+    y = _convolve_on_cpu(x, kernel, padding)
+    behind = tuple(pair[::-1] for pair in padding)
 
     def to_x(cotangent: Array) -> Array:
-        return _convolve(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), padding)
+        return _convolve(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), behind)
 
     def to_kernel(cotangent: Array) -> Array:
         images, pixels = x.transpose(3, 1, 2, 0), cotangent.transpose(1, 2, 0, 3)
