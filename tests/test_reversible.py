@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
+from jinn import bijectors
 from jinn.bijectors import (
     ActNorm,
     Chain,
@@ -281,6 +282,12 @@ def test_drift_tells_how_well_inputs_are_rebuilt():
     assert float(exact.max()) < 1e-5 and float(inverse.max()) < 1e-5
     careless = reconstruction_drift(Chain([Careless(), ActNorm((2,))]), jnp.ones((2,)))
     np.testing.assert_allclose(careless, (2 / 1.9 - 1) / 2, rtol=1e-4)
+
+
+def test_drift_of_what_overflows_is_infinite():
+    chain = Chain([bijectors.Affine((2,), scale=1e30), bijectors.Affine((2,), scale=1e30)])
+    drift = jax.jit(lambda x: reconstruction_drift(chain, x))(jnp.array([[1.0, 2.0], [0.0, 0.0]]))
+    np.testing.assert_array_equal(drift, [jnp.inf, 0.0])
 
 
 def small(backprop):

@@ -120,7 +120,8 @@ def reconstruction_drift(
         inverse: Measure the direction from latent to data.
 
     Returns:
-        The largest `|rebuilt - x| / (1 + |x|)` of an event, `(*batch,)`.
+        The largest `|rebuilt - x| / (1 + |x|)` of an event, `(*batch,)`; inf where a number is not
+        finite.
 
     Raises:
         ValueError: If a shape is wrong, or a condition is missing or unexpected.
@@ -134,6 +135,8 @@ def reconstruction_drift(
 
     def largest(one: Array, other: Array) -> Array:
         drift = jnp.abs(one - other) / (1 + jnp.abs(other))
+        # Some compiled maxima of a CPU pass over NaN.
+        drift = jnp.where(jnp.isfinite(drift), drift, jnp.inf)
         return jnp.max(drift.reshape(*batch, -1), axis=-1, initial=0.0)
 
     drifts = jax.tree.leaves(jax.tree.map(largest, rebuilt, x))
