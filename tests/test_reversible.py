@@ -71,11 +71,13 @@ def loss(bijector, x, condition, key=None):
     return parts + jnp.sum(log_det**2) + jnp.sum(jnp.cos(again)) + jnp.sum(jnp.sin(other))
 
 
-def agree(make, x, condition=None, key=None, tolerance=1e-11):
+def agree(make, x, condition=None, key=None, tolerance=1e-11, size=0.2):
     """Gradients with "invert" are those with "store", by the parameters, x and the condition."""
     by = (0, 1) if condition is None else (0, 1, 2)
     found = [
-        jax.jit(jax.value_and_grad(loss, argnums=by))(shaken(make(backprop)), x, condition, key)
+        jax.jit(jax.value_and_grad(loss, argnums=by))(
+            shaken(make(backprop), size), x, condition, key
+        )
         for backprop in ("store", "invert")
     ]
     assert any(float(jnp.max(jnp.abs(leaf))) > 0.01 for leaf in jax.tree.leaves(found[0][1][0]))
@@ -148,7 +150,8 @@ def test_members_without_an_analytic_inverse_are_kept():
 )
 def test_gradients_of_named_flows_are_those_of_store(build, shape, condition):
     c = None if condition is None else normal((3, *condition), 1)
-    agree(lambda b: build(backprop=b).bijector, normal((3, *shape)), c, tolerance=1e-9)
+    size = 0.2 if build.keywords["depth"] == 2 else 0.02  # or a deep one stretches too far
+    agree(lambda b: build(backprop=b).bijector, normal((3, *shape)), c, tolerance=1e-9, size=size)
 
 
 @pytest.mark.thorough
@@ -286,7 +289,7 @@ def test_drift_tells_how_well_inputs_are_rebuilt():
 
 def test_drift_of_what_overflows_is_infinite():
     chain = Chain([bijectors.Affine((2,), scale=1e30), bijectors.Affine((2,), scale=1e30)])
-    drift = jax.jit(lambda x: reconstruction_drift(chain, x))(jnp.array([[1.0, 2.0], [0.0, 0.0]]))
+    drift = jax.jit(reconstruction_drift)(chain, jnp.array([[1.0, 2.0], [0.0, 0.0]]))
     np.testing.assert_array_equal(drift, [jnp.inf, 0.0])
 
 
