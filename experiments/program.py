@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from experiments.arguments import at_least_one, positive
 from experiments.comparison import run
 from experiments.inverse_problem import InverseProblem
 from experiments.plots import draw_marginals, draw_panels
@@ -34,9 +35,9 @@ def main(
     )
     parser.add_argument("--flow", choices=presets, default=next(iter(presets)))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="training steps, in place of the preset's")
-    parser.add_argument("--batch-size", type=int, help="simulations a step")
-    parser.add_argument("--learning-rate", type=float, help="highest learning rate")
+    parser.add_argument("--steps", type=at_least_one, help="in place of the preset's")
+    parser.add_argument("--batch-size", type=at_least_one, help="simulations a step")
+    parser.add_argument("--learning-rate", type=positive, help="highest learning rate")
     parser.add_argument("--y-noise", type=float, help="noise on y in training")
     if problem.integers:
         words = "half-width of uniform noise on whole-numbered parameters in training"
