@@ -1,0 +1,55 @@
+"""The parameters as posteriors hold them, and spectra as they see them.
+
+The prior cuts Mie amplitudes off at almost nothing, where 3 % of them lie on one point, for which
+no network has a density. Posteriors therefore hold them as they are before the cut: the same prior
+and the same tissue, and 13 parameters that are uniform or normal. Spectra are logarithms, for which
+the camera's noise is the same in bright and in dark bands.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.tissue import problem
+
+MIE = ~np.isfinite(problem.SUPPORT[1])
+"""Which of the parameters are Mie amplitudes, (13,)."""
+SUPPORT = tuple(
+    np.where(MIE, bound, end) for bound, end in zip((-np.inf, np.inf), problem.SUPPORT, strict=True)
+)
+"""Lowest and highest values before the cut, (13,) each."""
+_LOW, _HIGH = (np.where(MIE, 0.0, end) for end in SUPPORT)
+MEAN = np.where(MIE, problem.MIE_MEAN, (_LOW + _HIGH) / 2).astype(np.float32)
+STD = np.where(MIE, problem.MIE_STD, (_HIGH - _LOW) / np.sqrt(12)).astype(np.float32)
+"""Means and standard deviations of the prior before the cut, (13,) each."""
+
+
+def uncut(key: jax.Array, x: jax.Array) -> jax.Array:
+    """Draws what Mie amplitudes at the least value were before the cut, (..., 13) -> (..., 13)."""
+    z = jax.random.truncated_normal(key, -jnp.inf, -problem.MIE_MEAN / problem.MIE_STD, x.shape)
+    below = problem.MIE_MEAN + problem.MIE_STD * z
+    return jnp.where(MIE & (x <= problem.MIE_LEAST), below, x)
+
+
+def cut(x: jax.Array) -> jax.Array:
+    """Makes parameters before the cut those of a tissue, (..., 13) -> (..., 13)."""
+    return jnp.where(MIE, jnp.maximum(x, problem.MIE_LEAST), x)
+
+
+def standardized(x: jax.Array) -> jax.Array:
+    """Gives parameters in standard deviations of the prior, (..., 13) -> (..., 13)."""
+    return (x - MEAN) / STD
+
+
+def seen(key: jax.Array, spectra: jax.Array, signal_to_noise: float) -> jax.Array:
+    """Gives the logarithm of what the camera sees of spectra, (..., 8) -> (..., 8)."""
+    return jnp.log(problem.add_camera_noise(key, spectra, signal_to_noise))
+
+
+def log_likelihood(y: jax.Array, log_spectra: jax.Array, signal_to_noise: float) -> jax.Array:
+    """Gives log p(y | spectrum) up to a constant, (..., 8) and (..., 8) -> (...).
+
+    The camera's bounds are left out: reflectances are never that near to 0 or 1.
+    """
+    noise = signal_to_noise * jnp.expm1(y - log_spectra)
+    return -jnp.sum(0.5 * noise**2 + log_spectra, axis=-1)
