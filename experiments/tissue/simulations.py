@@ -24,6 +24,8 @@ SETS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "other absorber": dyed,
 }
 """What gives the spectra of each set, (13,) -> (8,); each has keys of its own."""
+MEASURED, VALIDATION = ("unseen", "scene"), 10_000
+"""Sets that are drawn by another key to tune on, and that key."""
 OUTSIDE = ("fourth layer", "other absorber")
 
 
@@ -69,9 +71,12 @@ def simulated(folder: Path, name: str, data: Data, console: Console) -> Pairs:
     part = min(data.part, n)
     folder.mkdir(parents=True, exist_ok=True)
     key = jax.random.fold_in(jax.random.key(data.seed), list(SETS).index(name))
+    stem = f"{name.replace(' ', '-')}-seed{data.seed}-{part}"
+    if data.validation and name in MEASURED:
+        key, stem = jax.random.fold_in(key, VALIDATION), f"validation-{stem}"
     count, found = -(-n // part), []
     for index in range(count):
-        path = folder / f"{name.replace(' ', '-')}-seed{data.seed}-{part}-{index:03d}.npz"
+        path = folder / f"{stem}-{index:03d}.npz"
         if not path.exists():
             start = time.perf_counter()
             x = problem.prior(jax.random.fold_in(key, index), part)
