@@ -159,11 +159,11 @@ def test_the_scene_is_an_arrangement_of_the_prior():
 
 
 class _Known:
-    """The posterior normal around 0.1 times the first band."""
+    """The posterior that is normal around the first band, with deviation 0.1."""
 
     def sample(self, key, shape, y):
         noise = 0.1 * jax.random.normal(key, (*shape, *y.shape[:-1], 13))
-        return y[..., :1] + noise
+        return jnp.broadcast_to(y[..., :1], noise.shape) + noise
 
 
 def test_maps_of_a_known_posterior():

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 import jinn
-from experiments.tissue.parameters import cut, seen, standardized
+from experiments.tissue.parameters import along, cut, seen, standardized
 from experiments.tissue.problem import DIM_X, DIM_Y, prior
 from experiments.tissue.settings import Settings
 from experiments.tissue.simulations import Pairs
@@ -32,7 +32,8 @@ class Emulator(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """See the class."""
-        return self.network(standardized(cut(x))) * jnp.array(self.scale) + jnp.array(self.mean)
+        y = self.network(standardized(cut(x)))
+        return y * along(np.array(self.scale), y) + along(np.array(self.mean), y)
 
 
 def train_emulator(key: jax.Array, pairs: Pairs, settings: Settings) -> jinn.FitResult:
@@ -57,7 +58,7 @@ def squared_error(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The mean squared error of log reflectances, scaled as the network sees them."""
     x, y = batch
-    return jnp.mean(((emulator(x) - y) / jnp.array(emulator.scale)) ** 2), {}
+    return jnp.mean(((emulator(x) - y) / along(np.array(emulator.scale), y)) ** 2), {}
 
 
 def emulator_error(emulator: Emulator, pairs: Pairs, signal_to_noise: float) -> dict[str, float]:

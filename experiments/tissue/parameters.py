@@ -24,21 +24,26 @@ STD = np.where(MIE, problem.MIE_STD, (_HIGH - _LOW) / np.sqrt(12)).astype(np.flo
 """Means and standard deviations of the prior before the cut, (13,) each."""
 
 
+def along(values: jax.Array | np.ndarray, x: jax.Array) -> jax.Array:
+    """Repeats values of each column, or what has x's shape, to the shape of x."""
+    return jnp.broadcast_to(jnp.asarray(values), x.shape)
+
+
 def uncut(key: jax.Array, x: jax.Array) -> jax.Array:
     """Draws what Mie amplitudes at the least value were before the cut, (..., 13) -> (..., 13)."""
     z = jax.random.truncated_normal(key, -jnp.inf, -problem.MIE_MEAN / problem.MIE_STD, x.shape)
     below = problem.MIE_MEAN + problem.MIE_STD * z
-    return jnp.where(MIE & (x <= problem.MIE_LEAST), below, x)
+    return jnp.where(along(MIE, x) & (x <= problem.MIE_LEAST), below, x)
 
 
 def cut(x: jax.Array) -> jax.Array:
     """Makes parameters before the cut those of a tissue, (..., 13) -> (..., 13)."""
-    return jnp.where(MIE, jnp.maximum(x, problem.MIE_LEAST), x)
+    return jnp.where(along(MIE, x), jnp.maximum(x, problem.MIE_LEAST), x)
 
 
 def standardized(x: jax.Array) -> jax.Array:
     """Gives parameters in standard deviations of the prior, (..., 13) -> (..., 13)."""
-    return (x - MEAN) / STD
+    return (x - along(MEAN, x)) / along(STD, x)
 
 
 def seen(key: jax.Array, spectra: jax.Array, signal_to_noise: float) -> jax.Array:
@@ -47,9 +52,10 @@ def seen(key: jax.Array, spectra: jax.Array, signal_to_noise: float) -> jax.Arra
 
 
 def log_likelihood(y: jax.Array, log_spectra: jax.Array, signal_to_noise: float) -> jax.Array:
-    """Gives log p(y | spectrum) up to a constant, (..., 8) and (..., 8) -> (...).
+    """Gives log p(y | spectrum) up to a constant, for (..., 8) or (8,) and (..., 8).
 
     The camera's bounds are left out: reflectances are never that near to 0 or 1.
     """
+    y = along(y, log_spectra)
     noise = signal_to_noise * jnp.expm1(y - log_spectra)
     return -jnp.sum(0.5 * noise**2 + log_spectra, axis=-1)

@@ -9,7 +9,7 @@ from flax import nnx
 
 import jinn
 from experiments.record import parameter_count
-from experiments.tissue.parameters import SUPPORT, seen, uncut
+from experiments.tissue.parameters import SUPPORT, along, seen, uncut
 from experiments.tissue.problem import DIM_X, DIM_Y
 from experiments.tissue.settings import Settings
 from experiments.tissue.simulations import Pairs
@@ -91,6 +91,6 @@ def train(key: jax.Array, pairs: Pairs, settings: Settings) -> tuple[Any, dict[s
 
 def inside(x: jax.Array) -> jax.Array:
     """Moves bounded parameters inside of their ranges by a millionth of these."""
-    low, high = (jnp.asarray(end, x.dtype) for end in SUPPORT)
+    low, high = (along(end.astype(x.dtype), x) for end in SUPPORT)
     margin = jnp.where(jnp.isfinite(high), 1e-6 * (high - low), 0.0)
     return jnp.clip(x, low + margin, high - margin)
