@@ -71,7 +71,8 @@ def test_the_likelihood_is_that_of_the_camera():
     width = 1.2 / 2000
     y = jnp.log(jnp.arange(0.5 * width, 1.2, width))  # of one band, the others as expected
     rows = jnp.broadcast_to(jnp.log(spectrum), (len(y), 8)).at[:, 0].set(y)
-    density = np.exp(log_likelihood(rows, jnp.log(spectrum), 10.0))
+    expected = jnp.broadcast_to(jnp.log(spectrum), rows.shape)
+    density = np.exp(log_likelihood(rows, expected, 10.0))
     density /= density.sum() * width
     values = np.exp(y)
     found = seen(KEY, jnp.broadcast_to(spectrum, (20_000, 8)), 10.0)[:, 0]
