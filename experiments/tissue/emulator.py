@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 import jinn
-from experiments.tissue.parameters import along, cut, seen, standardized
+from experiments.tissue.parameters import along, cut, seen, standardized, uncut
 from experiments.tissue.problem import DIM_X, DIM_Y, prior
 from experiments.tissue.settings import Settings
 from experiments.tissue.simulations import Pairs

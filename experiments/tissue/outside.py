@@ -9,7 +9,6 @@ import numpy as np
 from experiments.tissue import problem
 from experiments.tissue.adding_doubling import add_and_double
 from experiments.tissue.optics import BANDS, absorption, scattering
-from experiments.tissue.tissue import PROPERTIES, Tissue
 
 FILM = {"oxygenation": 0.8, "blood": 1.0, "mie": 2.0, "anisotropy": 0.95, "thickness": 0.03}
 """A film of blood on the tissue; its thickness is in mm."""
@@ -26,11 +25,13 @@ def under_film(x: jax.Array) -> jax.Array:
         "anisotropy": jnp.full(len(BANDS), FILM["anisotropy"]),
         "thickness": jnp.full(len(BANDS), FILM["thickness"]),
     }
-    stacked = [
-        jnp.concatenate([top[name][:, None], getattr(below, name)], axis=-1) for name in PROPERTIES
-    ]
+    stacked = {
+        name: jnp.concatenate([values[:, None], getattr(below, name)], axis=-1)
+        for name, values in top.items()
+    }
     index = problem.REFRACTIVE_INDEX
-    return add_and_double(Tissue(*stacked, (index[0], index[1], *index[1:]))).reflectance
+    indices = (index[0], index[1], *index[1:])
+    return add_and_double(replace(below, **stacked, refractive_index=indices)).reflectance
 
 
 def dyed(x: jax.Array) -> jax.Array:

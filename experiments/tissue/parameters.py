@@ -14,8 +14,9 @@ from experiments.tissue import problem
 
 MIE = ~np.isfinite(problem.SUPPORT[1])
 """Which of the parameters are Mie amplitudes, (13,)."""
-SUPPORT = tuple(
-    np.where(MIE, bound, end) for bound, end in zip((-np.inf, np.inf), problem.SUPPORT, strict=True)
+SUPPORT = (
+    np.where(MIE, -np.inf, problem.SUPPORT[0]),
+    np.where(MIE, np.inf, problem.SUPPORT[1]),
 )
 """Lowest and highest values before the cut, (13,) each."""
 _LOW, _HIGH = (np.where(MIE, 0.0, end) for end in SUPPORT)
