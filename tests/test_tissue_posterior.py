@@ -10,7 +10,7 @@ from rich.console import Console
 
 from experiments.tissue import __main__ as program
 from experiments.tissue import measure, problem, simulations
-from experiments.tissue.outside import dyed, under_film
+from experiments.tissue.outside import dyed, under_film, under_pool
 from experiments.tissue.parameters import (
     MEAN,
     MIE,
@@ -113,10 +113,11 @@ def test_sets_to_tune_on_are_others_but_for_the_training(quick, tmp_path):
 @pytest.mark.thorough
 def test_tissues_from_outside_are_darker_where_they_should_be():
     x = problem.prior(KEY, 4)
-    known, film, dye = (
-        simulations.spectra_of(x, forward) for forward in (problem.forward, under_film, dyed)
+    known, film, pool, dye = (
+        simulations.spectra_of(x, forward)
+        for forward in (problem.forward, under_film, under_pool, dyed)
     )
-    assert np.all(film < known)
+    assert np.all(film < known) and np.all(pool < film)
     ratio = dye / known
     assert np.all(ratio <= 1 + 1e-5) and np.all(ratio.argmin(axis=1) == 6)  # at 660 nm
     np.testing.assert_allclose(ratio[:, 0], 1, atol=1e-4)

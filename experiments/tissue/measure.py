@@ -19,9 +19,6 @@ from jinn.inference import calibration_error
 from jinn.inference.chunks import SamplesPosterior, draw_in_chunks
 from jinn.inference.diagnostics import (
     UniformityTest,
-    expected_coverage,
-    simulation_based_calibration,
-    tarp,
     typicality_rates,
     write_report,
 )
@@ -122,38 +119,30 @@ def perfect_calibration(
 
 
 def trust(
-    posterior: SamplesPosterior, key: jax.Array, x: jax.Array, y: jax.Array, settings: Settings
+    page: Path,
+    posterior: SamplesPosterior,
+    key: jax.Array,
+    x: jax.Array,
+    y: jax.Array,
+    settings: Settings,
 ) -> dict[str, Any]:
-    """SBC, TARP and coverage on the unseen spectra, each with its verdict."""
-    common: dict[str, Any] = {"samples": settings.ranks, "level": settings.level}
-    keys = jax.random.split(key, 4)
-    tests: dict[str, UniformityTest] = {
-        "SBC": simulation_based_calibration(posterior, x, y, **common, labels=NAMES, key=keys[0]),
-        "TARP": tarp(posterior, x, y, **common, key=keys[1]),
-        "central": expected_coverage(
-            posterior, x, y, regions="central", **common, labels=NAMES, key=keys[2]
-        ),
-    }
-    if hasattr(posterior, "log_prob"):
-        tests["highest density"] = expected_coverage(posterior, x, y, **common, key=keys[3])
+    """SBC, TARP and coverage on the unseen spectra, each with its verdict; writes their page."""
+    options: dict[str, Any] = {"labels": NAMES, "samples": settings.ranks, "level": settings.level}
+    results = write_report(page, posterior, x, y, key=key, **options).results
+    names = ["SBC", "central", "TARP"]
+    if len(results) > len(names):
+        names.insert(1, "highest density")
     return {
         name: {
             "passed": test.passed,
             "smallest p": float(test.p_values.min()),
-            "least allowed": settings.level / len(test.p_values),
+            "least allowed": test.level / len(test.p_values),
             "worst": test.labels[int(test.p_values.argmin())],
             "largest deviation": float(np.max(np.abs(test.ecdf - test.points[:, None]))),
         }
-        for name, test in tests.items()
+        for name, test in zip(names, results, strict=True)
+        if isinstance(test, UniformityTest)
     }
-
-
-def report(
-    path: Path, posterior: SamplesPosterior, key: jax.Array, x: Any, y: Any, settings: Settings
-) -> None:
-    """Writes the page of all diagnostics."""
-    options: dict[str, Any] = {"labels": NAMES, "samples": settings.ranks, "level": settings.level}
-    write_report(path, posterior, x, y, key=key, **options)
 
 
 def typicality(sets: dict[str, Pairs], data: Data) -> dict[str, Any]:

@@ -12,18 +12,25 @@ from experiments.tissue.optics import BANDS, absorption, scattering
 
 FILM = {"oxygenation": 0.8, "blood": 1.0, "mie": 2.0, "anisotropy": 0.95, "thickness": 0.03}
 """A film of blood on the tissue; its thickness is in mm."""
+POOL = 0.3
+"""Thickness in mm of as much blood as darkens even the red bands."""
 DYE_PEAK, DYE_WIDTH, DYE_STRENGTH = 665.0, 25.0, 1.0
 """Of a blue dye, like methylene blue: nm, nm, and 1/mm at its peak where blood is 5 % of volume."""
 
 
-def under_film(x: jax.Array) -> jax.Array:
+def under_pool(x: jax.Array) -> jax.Array:
+    """Gives the spectrum of a tissue under a pool of blood, (13,) -> (8,)."""
+    return under_film(x, POOL)
+
+
+def under_film(x: jax.Array, thickness: float = FILM["thickness"]) -> jax.Array:
     """Gives the spectrum of a tissue with a film of blood on top, (13,) -> (8,)."""
     below = problem.to_tissue(x)
     top = {
         "absorption": absorption(FILM["oxygenation"], FILM["blood"]),
         "scattering": scattering(FILM["mie"], FILM["anisotropy"]),
         "anisotropy": jnp.full(len(BANDS), FILM["anisotropy"]),
-        "thickness": jnp.full(len(BANDS), FILM["thickness"]),
+        "thickness": jnp.full(len(BANDS), thickness),
     }
     stacked = {
         name: jnp.concatenate([values[:, None], getattr(below, name)], axis=-1)

@@ -1,5 +1,6 @@
 """The runs of the experiment: what is in the data, ABC, and a network with a seed."""
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from experiments.tissue.measure import (
     monte_carlo_noise,
     observed,
     perfect_calibration,
-    report,
     trust,
     typicality,
 )
@@ -96,7 +96,8 @@ def run_network(
     sets: dict[str, Pairs], settings: Settings, seed: int, page: Path
 ) -> Outcome | None:
     """Trains a network and measures its posterior."""
-    keys = jax.random.split(jax.random.key(seed), 6)
+    start = time.perf_counter()
+    keys = jax.random.split(jax.random.key(seed), 5)
     trained = train(keys[0], sets["training"], settings)
     if trained is None:
         return None
@@ -104,13 +105,15 @@ def run_network(
     x, y = observed(sets, "unseen", settings.data)
     measured, panel = accuracy(posterior, keys[1], x, y, settings)
     judged, maps = map_scene(posterior, keys[2], sets, settings)
-    report(page, posterior, keys[3], x, y, settings)
+    perfect = perfect_calibration(posterior, keys[4], y, settings)
+    judgements = trust(page, posterior, keys[3], x, y, settings)
     return {
         "settings": asdict(settings),
         "seed": seed,
         **facts,
         **measured,
-        "perfect": perfect_calibration(posterior, keys[4], y, settings),
-        "trust": trust(posterior, keys[5], x, y, settings),
+        "perfect": perfect,
+        "trust": judgements,
         "scene": judged,
+        "seconds": time.perf_counter() - start,
     }, {**panel, **maps}

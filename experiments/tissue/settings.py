@@ -33,7 +33,7 @@ class Data:
     outside: int = 1000
     side: int = 64
     photons: int = 100_000
-    monte_carlo: int = 4
+    monte_carlo: int = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Settings:
         ranks: Posterior samples of each for the diagnostics.
         perfect: Sets of spectra for the calibration error of a perfect posterior.
         pixel_samples: Posterior samples of a pixel.
-        level: False-alarm rate of each diagnostic.
+        level: False-alarm rate of a network's diagnostics, all together.
     """
 
     data: Data = Data()

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from experiments.tissue import problem
-from experiments.tissue.outside import dyed, under_film
+from experiments.tissue.outside import dyed, under_film, under_pool
 from experiments.tissue.settings import Data
 
 SETS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -22,11 +22,12 @@ SETS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "scene": problem.forward,
     "fourth layer": under_film,
     "other absorber": dyed,
+    "thick fourth layer": under_pool,
 }
 """What gives the spectra of each set, (13,) -> (8,); each has keys of its own."""
 MEASURED, VALIDATION = ("unseen", "scene"), 10_000
 """Sets that are drawn by another key to tune on, and that key."""
-OUTSIDE = ("fourth layer", "other absorber")
+OUTSIDE = ("fourth layer", "thick fourth layer", "other absorber")
 
 
 class Pairs(NamedTuple):
@@ -52,6 +53,7 @@ def sizes(data: Data) -> dict[str, int]:
         "scene": data.side**2,
         "fourth layer": data.outside,
         "other absorber": data.outside,
+        "thick fourth layer": data.outside,
     }
 
 
