@@ -85,7 +85,7 @@ METHODS = {
         method="inn",
         options={"depth": 6, "hidden": (128, 128), "two_sided": True, "clamp": 2.0},
         loss={"y_bandwidth": 0.3},
-        steps=3000,
+        steps=1500,
     ),
     "abc": Settings(
         method="abc",
