@@ -2,6 +2,7 @@
 
 import io
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -230,18 +231,34 @@ def test_the_stream_is_endless_repeatable_and_of_all_photographs(tmp_path):
     for i, color in enumerate([(250, 20, 20), (20, 250, 20), (20, 20, 250)]):
         paths.append(tmp_path / f"{i}.png")
         Image.new("RGB", (60, 50), color).save(paths[-1])
-    first = stream(paths, SMOKE, seed=3)
+    plain = replace(SMOKE, exposure=0.0, saturation=0.0)
+    first = stream(paths, plain, seed=3)
     batches = [next(first) for _ in range(4)]
     for ab, lightness in batches:
         assert ab.shape == (16, 16, 16, 2) and lightness.shape == (16, 32, 32, 1)
         assert ab.dtype == lightness.dtype == np.float32
-    again = stream(paths, SMOKE, seed=3)
+    again = stream(paths, plain, seed=3)
     np.testing.assert_array_equal(next(again)[0], batches[0][0])
-    assert np.abs(next(stream(paths, SMOKE, seed=4))[0] - batches[0][0]).max() > 1e-3
+    assert np.abs(next(stream(paths, plain, seed=4))[0] - batches[0][0]).max() > 1e-3
     seen = np.concatenate([ab for ab, _ in batches])
     np.testing.assert_allclose(seen.std((1, 2)), SMOKE.noise, rtol=0.25)
     hues = {tuple(np.rint(ab).astype(int)) for ab in seen.mean((1, 2))}
     assert len(hues) == 3
+
+
+def test_exposures_and_saturations_vary(tmp_path):
+    path = tmp_path / "green.png"
+    Image.new("RGB", (60, 50), (20, 250, 20)).save(path)
+    ab, lightness = next(stream([path], SMOKE, seed=0))
+    (level,), (truth,) = to_networks(np.full((1, 1, 1, 3), (20, 250, 20), np.uint8))[:2]
+    exponents = np.log((47.5 + 25.6 * lightness[:, 0, 0, 0]) / 100)
+    exponents /= np.log((47.5 + 25.6 * level.item()) / 100)
+    raw = [11.2 * part[..., 0] + 2.4 for part in (ab.mean((1, 2)), truth[0])]
+    factors = raw[0] / raw[1]
+    for found, spread in ((exponents, SMOKE.exposure), (factors, SMOKE.saturation)):
+        assert 0.5 * spread < np.log(found).std() < 1.7 * spread
+        assert abs(np.log(found).mean()) < spread
+    assert abs(np.corrcoef(exponents, factors)[0, 1]) < 0.8
 
 
 def test_fixed_patches_do_not_change():

@@ -156,14 +156,11 @@ def test_a_pictures_latent_gives_it_back(flow):
 @pytest.fixture(scope="module")
 def smoke_run(tmp_path_factory):
     out = tmp_path_factory.mktemp("colorize")
-    jax.config.update("jax_disable_most_optimizations", True)  # it mostly compiles
-    try:
-        main(["--smoke", "--out", str(out)])
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+    main(["--smoke", "--out", str(out)])
     return out
 
 
+@pytest.mark.thorough
 def test_a_smoke_run(smoke_run, capsys):
     runs = json.loads((smoke_run / "smoke.json").read_text())["runs"]
     assert sorted(runs) == [f"smoke/{m}/seed0" for m in ("cinn", "regression", "unconditional")]
@@ -180,6 +177,7 @@ def test_a_smoke_run(smoke_run, capsys):
     assert verdict({"smoke/cinn/seed0": cinn}, "smoke", 0, 2) is None
 
 
+@pytest.mark.thorough
 def test_photographs_are_coloured_from_the_kept_model(smoke_run, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (33, 47), np.uint8)).save(
         tmp_path / "old.png"

@@ -122,6 +122,7 @@ def test_conditions_have_a_batch_of_their_own():
         assert none.shape == (0, *x.shape[1:])
 
 
+@pytest.mark.thorough
 def test_refresh_follows_the_weights_of_a_stack_and_changes_nothing_else():
     flow = jinn.flows.residual_flow(3, condition_dim=2, depth=3, hidden=(8, 8), rngs=0)
     rng = np.random.default_rng(0)

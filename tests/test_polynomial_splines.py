@@ -267,6 +267,7 @@ def test_values_and_gradients_are_finite(name, size):
             assert np.isfinite(leaf).all()
 
 
+@pytest.mark.thorough
 @every_spline
 @pytest.mark.parametrize("scale", [1.0, 5.0])
 def test_there_and_back_in_float32(name, scale):

@@ -16,6 +16,7 @@ SCALE = np.array([25.6, 11.2, 16.8], np.float32)
 Rgb = Real[np.ndarray, "*batch height width 3"]
 Lightness = Float[np.ndarray, "*batch height width 1"]
 Colours = Float[np.ndarray, "*batch h w 2"]
+Factors = Float[np.ndarray, "*batch"]
 
 
 def to_networks(rgb: Rgb) -> tuple[Lightness, Float[np.ndarray, "*batch height width 2"]]:
@@ -77,6 +78,27 @@ def to_rgb_of_lightness(
         least, most = np.where(wrong, least, middle), np.where(wrong, middle, most)
     rgb[outside] = _rgb(kept * np.stack([np.ones_like(least), least, least], -1))
     return rgb
+
+
+def vary(
+    lightness: Lightness, colours: Colours, exposures: Factors, saturations: Factors
+) -> tuple[Lightness, Colours]:
+    """Other exposures, ``100 (L / 100)^e``, and saturations, ``s ab``, of photographs.
+
+    Args:
+        lightness: L in the networks' units.
+        colours: ab in the networks' units.
+        exposures: The exponent e of each photograph, darker above 1.
+        saturations: The factor s of each.
+
+    Returns:
+        L and ab, in the networks' units.
+    """
+    share = np.clip((lightness * SCALE[0] + OFFSET[0]) / 100, 0, 1)
+    varied = 100 * share ** exposures[..., None, None, None]
+    factors = saturations[..., None, None, None]
+    ab = factors * (colours * SCALE[1:] + OFFSET[1:])
+    return (varied - OFFSET[0]) / SCALE[0], (ab - OFFSET[1:]) / SCALE[1:]
 
 
 def shrink(colours: Colours, factor: int) -> Colours:

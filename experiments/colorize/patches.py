@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from experiments.colorize.colours import shrink, to_networks
+from experiments.colorize.colours import shrink, to_networks, vary
 from experiments.colorize.photographs import reader
 from experiments.colorize.settings import Settings
 
@@ -22,7 +22,8 @@ def stream(paths: Sequence[Path], settings: Settings, seed: int) -> Iterator[Bat
     """Endless random patches: colours with dequantisation noise, and lightness.
 
     Each photograph that is visited gives `patches_per_photograph` patches: squares of random size
-    and place, mirrored and turned. Grain reads ahead in threads.
+    and place, mirrored, turned, and of another exposure and saturation. Grain reads ahead in
+    threads.
 
     Args:
         paths: The photographs.
@@ -43,7 +44,7 @@ def stream(paths: Sequence[Path], settings: Settings, seed: int) -> Iterator[Bat
         return np.stack([_augmented(patch, settings.turned, rng) for patch in patches])
 
     def convert(patches: np.ndarray, rng: np.random.Generator) -> Batch:
-        return noisy(patches.reshape(-1, *patches.shape[-3:]), settings, rng)
+        return noisy(patches.reshape(-1, *patches.shape[-3:]), settings, rng, varied=True)
 
     visits = settings.batch_size // settings.patches_per_photograph
     data = grain.MapDataset.source(range(len(paths))).seed(seed).shuffle().repeat()
@@ -81,11 +82,22 @@ def random_patch(
 
 
 def noisy(
-    patches: UInt8[np.ndarray, "n height width 3"], settings: Settings, rng: np.random.Generator
+    patches: UInt8[np.ndarray, "n height width 3"],
+    settings: Settings,
+    rng: np.random.Generator,
+    *,
+    varied: bool = False,
 ) -> Batch:
-    """Colours with the noise that makes them real numbers, and lightness."""
+    """Colours with the noise that makes them real numbers, and lightness.
+
+    They are as photographed, or of other exposures and saturations.
+    """
     lightness, colours = to_networks(patches)
     colours = shrink(colours, settings.factor)
+    if varied:
+        spreads = np.array([[settings.exposure], [settings.saturation]])
+        factors = np.exp(spreads * rng.standard_normal((2, len(colours)))).astype(np.float32)
+        lightness, colours = vary(lightness, colours, *factors)
     noise = rng.standard_normal(colours.shape, np.float32)
     return colours + np.float32(settings.noise) * noise, lightness
 

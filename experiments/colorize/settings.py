@@ -27,6 +27,8 @@ class Settings:
         batch_size: Patches a step.
         patches_per_photograph: Those of one visit to a photograph.
         turned: Turn patches by 0 to 270 degrees; else they are mirrored only.
+        exposure: Deviation of the logarithm of a patch's exponent of lightness.
+        saturation: Deviation of the logarithm of the factor on its colours.
         learning_rate: Highest learning rate.
         ema_decay: Decay of the average of the weights.
         test_patches: Patches of the photographs held out.
@@ -42,10 +44,12 @@ class Settings:
     side: int = 256
     whole: int | None = 96
     noise: float = 0.05
-    steps: int = 3000
+    steps: int = 1500
     batch_size: int = 48
     patches_per_photograph: int = 8
     turned: bool = True
+    exposure: float = 0.5
+    saturation: float = 0.3
     learning_rate: float = 1e-3
     ema_decay: float = 0.995
     test_patches: int = 256
@@ -128,6 +132,8 @@ PRESETS = {
         learning_rate=1e-4,
         ema_decay=0.999,
         turned=False,
+        exposure=0.0,
+        saturation=0.0,
         test_patches=128,
     ),
 }

@@ -145,8 +145,8 @@ def _inverse(matrix: jax.Array) -> jax.Array:
     """Inverts a matrix by Gauss-Jordan sweeps, without exchanging rows.
 
     None is needed: the matrices are positive definite, or the identity less reflections that lose
-    light. LAPACK's kernels wait for each other for ever where two of them, of large batches, start
-    on a CPU at a time.
+    light. Programs that solved large batches by LAPACK stood still for ever on a CPU, presumably
+    its kernels waiting for each other.
     """
 
     def sweep(matrix: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:

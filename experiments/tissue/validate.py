@@ -5,6 +5,7 @@ beside the Monte Carlo over the prior. Each part is kept when it ends; the same 
 """
 
 import argparse
+import importlib
 import json
 import shlex
 import sys
@@ -109,7 +110,7 @@ def compare_published(options: argparse.Namespace, console: Console) -> dict[str
 def compare_slabs(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     """The Monte Carlo and the surrogate beside iadpython on slabs at random."""
     try:
-        import iadpython  # pyright: ignore[reportMissingImports]
+        iadpython: Any = importlib.import_module("iadpython")
     except ImportError:
         console.print("iadpython is missing, so its slabs are left out: pip install iadpython")
         return {"skipped": "iadpython is missing"}

@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
+from scipy.special import gammaln
 
 from jinn.inference.diagnostics.calibration import check_level
 from jinn.inference.diagnostics.pictures import new_axes
@@ -214,10 +215,9 @@ def _fitted(score: str, rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 def _false_alarm_tail(flags: int, n: int, rank: int, m: int) -> float:
     """P(at least ``flags`` of n new scores exceed the ``rank``-th largest of m exchangeable)."""
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + m + 1)))])
 
     def choose(a: Any, b: Any) -> Any:
-        return log_factorial[a] - log_factorial[b] - log_factorial[a - b]
+        return gammaln(a + 1) - gammaln(b + 1) - gammaln(a - b + 1)
 
     j = np.arange(flags, n + 1)
     ways = choose(j + rank - 1, j) + choose(n - j + m - rank, n - j) - choose(n + m, n)

@@ -4,6 +4,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import bdtr, bdtrc
 
 from jinn.inference.diagnostics.pictures import new_axes
 
@@ -164,11 +165,7 @@ def _null(n: int, k: int, simulations: int, seed: int) -> tuple[np.ndarray, np.n
 
 def _tails(n: int, shares: np.ndarray) -> np.ndarray:
     """Two-sided tail probabilities of Binomial(n, share) at 0, ..., n: (len(shares), n + 1)."""
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
     count = np.arange(n + 1)
-    chosen = log_factorial[n] - log_factorial - log_factorial[::-1]
     p = shares[:, None]
-    mass = np.exp(chosen[None] + count[None] * np.log(p) + (n - count)[None] * np.log1p(-p))
-    below = np.cumsum(mass, axis=1)
-    above = np.cumsum(mass[:, ::-1], axis=1)[:, ::-1]
+    below, above = bdtr(count, n, p), bdtrc(count - 1, n, p)
     return np.minimum(1.0, 2 * np.minimum(below, above))
