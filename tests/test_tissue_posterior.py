@@ -16,8 +16,11 @@ from experiments.tissue.parameters import (
     MIE,
     STD,
     cut,
+    from_normal,
     log_likelihood,
+    noise_in,
     seen,
+    to_normal,
     uncut,
 )
 from experiments.tissue.reference import Nearest, Weighted
@@ -64,6 +67,23 @@ def test_parameters_before_the_cut_are_normal_and_give_the_same_tissue():
     np.testing.assert_allclose(before.std(axis=0), STD, rtol=0.01)
     skewness = np.mean(((np.asarray(before) - MEAN) / STD) ** 3, axis=0)
     np.testing.assert_allclose(skewness, 0, atol=0.04)
+
+
+def test_parameters_of_the_prior_become_standard_normal_and_come_back():
+    x = uncut(KEY, problem.prior(KEY, 100_000))
+    z = np.asarray(to_normal(x))
+    np.testing.assert_allclose(z.mean(axis=0), 0, atol=0.015)
+    np.testing.assert_allclose(
+        np.quantile(z, [0.025, 0.975], axis=0), [[-1.96] * 13, [1.96] * 13], atol=0.04
+    )
+    np.testing.assert_allclose(from_normal(z), x, rtol=1e-4, atol=1e-6)
+
+
+def test_the_noise_is_what_the_camera_adds():
+    spectra = jnp.full((20_000, 8), 0.3)
+    noise = noise_in(seen(KEY, spectra, 10.0), jnp.log(spectra), 10.0)
+    np.testing.assert_allclose(noise.mean(axis=0), 0, atol=0.03)
+    np.testing.assert_allclose(noise.std(axis=0), 1, atol=0.03)
 
 
 def test_the_likelihood_is_that_of_the_camera():

@@ -9,6 +9,7 @@ the camera's noise is the same in bright and in dark bands.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import ndtr, ndtri
 
 from experiments.tissue import problem
 
@@ -47,9 +48,28 @@ def standardized(x: jax.Array) -> jax.Array:
     return (x - along(MEAN, x)) / along(STD, x)
 
 
+def to_normal(x: jax.Array) -> jax.Array:
+    """Makes each parameter of the prior standard normal, (..., 13) -> (..., 13)."""
+    low, high = along(_LOW, x), along(_HIGH, x)
+    share = jnp.clip((x - low) / jnp.where(high > low, high - low, 1.0), 1e-6, 1 - 1e-6)
+    return jnp.where(along(MIE, x), standardized(x), ndtri(share))
+
+
+def from_normal(z: jax.Array) -> jax.Array:
+    """The inverse of `to_normal`, (..., 13) -> (..., 13)."""
+    low, high = along(_LOW, z), along(_HIGH, z)
+    free = along(MEAN, z) + along(STD, z) * z
+    return jnp.where(along(MIE, z), free, low + (high - low) * ndtr(z))
+
+
 def seen(key: jax.Array, spectra: jax.Array, signal_to_noise: float) -> jax.Array:
     """Gives the logarithm of what the camera sees of spectra, (..., 8) -> (..., 8)."""
     return jnp.log(problem.add_camera_noise(key, spectra, signal_to_noise))
+
+
+def noise_in(y: jax.Array, log_spectra: jax.Array, signal_to_noise: float) -> jax.Array:
+    """Gives what `seen` added, in standard deviations, (..., 8) and (..., 8) -> (..., 8)."""
+    return signal_to_noise * jnp.expm1(y - log_spectra)
 
 
 def log_likelihood(y: jax.Array, log_spectra: jax.Array, signal_to_noise: float) -> jax.Array:
@@ -58,5 +78,5 @@ def log_likelihood(y: jax.Array, log_spectra: jax.Array, signal_to_noise: float)
     The camera's bounds are left out: reflectances are never that near to 0 or 1.
     """
     y = along(y, log_spectra)
-    noise = signal_to_noise * jnp.expm1(y - log_spectra)
+    noise = noise_in(y, log_spectra, signal_to_noise)
     return -jnp.sum(0.5 * noise**2 + log_spectra, axis=-1)

@@ -9,17 +9,25 @@ from flax import nnx
 
 import jinn
 from experiments.record import parameter_count
-from experiments.tissue.parameters import SUPPORT, along, seen, uncut
+from experiments.tissue.parameters import (
+    SUPPORT,
+    from_normal,
+    noise_in,
+    seen,
+    to_normal,
+    uncut,
+)
 from experiments.tissue.problem import DIM_X, DIM_Y
 from experiments.tissue.settings import Settings
 from experiments.tissue.simulations import Pairs
 from jinn import flows
-from jinn.bijectors import Unconstrain
 from jinn.losses import inn_loss
 
 
-class InsideSupport(nnx.Module):
-    """An INN over unbounded parameters, as a posterior over those of the prior.
+class INNPosterior(nnx.Module):
+    """The posterior of an INN over standard normal parameters and the camera's noise.
+
+    The noise is a part of the INN's x, since y follows from x for an INN; samples leave it out.
 
     Args:
         inn: The INN.
@@ -27,11 +35,11 @@ class InsideSupport(nnx.Module):
 
     def __init__(self, inn: flows.INN) -> None:
         """See the class."""
-        self.inn, self.unconstrain = inn, Unconstrain((DIM_X,), *SUPPORT)
+        self.inn = inn
 
     def sample(self, key: jax.Array, shape: tuple[int, ...], y: jax.Array) -> jax.Array:
         """Draws samples (*shape, *batch, 13) for y (*batch, 8)."""
-        return self.unconstrain.inverse(self.inn.sample(key, shape, y))
+        return from_normal(self.inn.sample(key, shape, y)[..., :DIM_X])
 
 
 def train(key: jax.Array, pairs: Pairs, settings: Settings) -> tuple[Any, dict[str, Any]] | None:
@@ -54,17 +62,14 @@ def train(key: jax.Array, pairs: Pairs, settings: Settings) -> tuple[Any, dict[s
         "ema_decay": settings.ema_decay,
         "validation": 0,
     }
-    unconstrain = Unconstrain((DIM_X,), *SUPPORT)
+    signal_to_noise = settings.data.signal_to_noise
 
-    def draw(key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
+    def draw(key: jax.Array, n: int) -> tuple[jax.Array, jax.Array, jax.Array]:
         row_key, uncut_key, noise_key = jax.random.split(key, 3)
         rows = jax.random.randint(row_key, (n,), 0, len(pairs.x))
-        x = uncut(uncut_key, pairs.x[rows])
-        return x, seen(noise_key, pairs.spectra[rows], settings.data.signal_to_noise)
-
-    def draw_unbounded(key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
-        x, y = draw(key, n)
-        return unconstrain.forward(inside(x)), y
+        x, spectra = uncut(uncut_key, pairs.x[rows]), pairs.spectra[rows]
+        y = seen(noise_key, spectra, signal_to_noise)
+        return x, y, noise_in(y, jnp.log(spectra), signal_to_noise)
 
     start = time.perf_counter()
     if settings.method == "cinn":
@@ -72,14 +77,20 @@ def train(key: jax.Array, pairs: Pairs, settings: Settings) -> tuple[Any, dict[s
             DIM_X, condition_dim=DIM_Y, rngs=build_key, **settings.options
         )
         parameters = parameter_count(flow)
-        posterior = jinn.fit_posterior(fit_key, draw, flow=flow, support=SUPPORT, **options)
+        posterior = jinn.fit_posterior(
+            fit_key, lambda key, n: draw(key, n)[:2], flow=flow, support=SUPPORT, **options
+        )
         interrupted = posterior.training.interrupted
     else:
-        inn = flows.inn(DIM_X, DIM_Y, rngs=build_key, **settings.options)
+        inn = flows.inn(DIM_X + DIM_Y, DIM_Y, rngs=build_key, **settings.options)
         parameters = parameter_count(inn)
-        loss = inn_loss(**settings.loss)
-        result = jinn.fit(fit_key, inn, draw_unbounded, loss=loss, **options)
-        posterior, interrupted = InsideSupport(result.flow), result.interrupted
+
+        def draw_normal(key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
+            x, y, noise = draw(key, n)
+            return jnp.concatenate([to_normal(x), noise], axis=-1), y
+
+        result = jinn.fit(fit_key, inn, draw_normal, loss=inn_loss(), **options)
+        posterior, interrupted = INNPosterior(result.flow), result.interrupted
     if interrupted:
         return None
     jax.block_until_ready(jax.tree.leaves(posterior))
@@ -87,10 +98,3 @@ def train(key: jax.Array, pairs: Pairs, settings: Settings) -> tuple[Any, dict[s
         "parameters": parameters,
         "training_seconds": time.perf_counter() - start,
     }
-
-
-def inside(x: jax.Array) -> jax.Array:
-    """Moves bounded parameters inside of their ranges by a millionth of these."""
-    low, high = (along(end.astype(x.dtype), x) for end in SUPPORT)
-    margin = jnp.where(jnp.isfinite(high), 1e-6 * (high - low), 0.0)
-    return jnp.clip(x, low + margin, high - margin)

@@ -44,7 +44,6 @@ class Settings:
         data: What it learns from.
         method: "cinn", "inn" or "abc".
         options: Of the architecture in `jinn.flows`, or of the emulator behind ABC.
-        loss: Options of `jinn.losses.inn_loss`.
         steps: Training steps.
         batch_size: Pairs a step.
         learning_rate: Highest learning rate.
@@ -61,7 +60,6 @@ class Settings:
     data: Data = Data()
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    loss: Mapping[str, Any] = field(default_factory=dict)
     steps: int
     batch_size: int = 512
     learning_rate: float = 2e-3
@@ -84,7 +82,6 @@ METHODS = {
     "inn": Settings(
         method="inn",
         options={"depth": 6, "hidden": (128, 128), "two_sided": True, "clamp": 2.0},
-        loss={"y_bandwidth": 0.3},
         steps=1500,
     ),
     "abc": Settings(
