@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,18 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.tissue.parameters import cut, seen, standardized, uncut
-from experiments.tissue.problem import NAMES, to_tissue
+from experiments.tissue.problem import to_tissue
 from experiments.tissue.scene import arrange, judge_map, oxygenation_map
 from experiments.tissue.settings import Data, Settings
 from experiments.tissue.simulations import OUTSIDE, SETS, Pairs, spectra_of
 from experiments.tissue.transport import simulate
 from jinn.inference import calibration_error
 from jinn.inference.chunks import SamplesPosterior, draw_in_chunks
-from jinn.inference.diagnostics import (
-    UniformityTest,
-    typicality_rates,
-    write_report,
-)
+from jinn.inference.diagnostics import typicality_rates
 
 NOISE = 1000
 """Keys from here on are those of noise, smaller ones those of simulations."""
@@ -116,33 +111,6 @@ def perfect_calibration(
         error = calibration_error(posterior, truth, y, samples=settings.ranks, key=error_key)
         found.append(float(error))
     return found
-
-
-def trust(
-    page: Path,
-    posterior: SamplesPosterior,
-    key: jax.Array,
-    x: jax.Array,
-    y: jax.Array,
-    settings: Settings,
-) -> dict[str, Any]:
-    """SBC, TARP and coverage on the unseen spectra, each with its verdict; writes their page."""
-    options: dict[str, Any] = {"labels": NAMES, "samples": settings.ranks, "level": settings.level}
-    results = write_report(page, posterior, x, y, key=key, **options).results
-    names = ["SBC", "central", "TARP"]
-    if len(results) > len(names):
-        names.insert(1, "highest density")
-    return {
-        name: {
-            "passed": test.passed,
-            "smallest p": float(test.p_values.min()),
-            "least allowed": test.level / len(test.p_values),
-            "worst": test.labels[int(test.p_values.argmin())],
-            "largest deviation": float(np.max(np.abs(test.ecdf - test.points[:, None]))),
-        }
-        for name, test in zip(names, results, strict=True)
-        if isinstance(test, UniformityTest)
-    }
 
 
 def typicality(sets: dict[str, Pairs], data: Data) -> dict[str, Any]:

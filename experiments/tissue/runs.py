@@ -16,13 +16,14 @@ from experiments.tissue.measure import (
     monte_carlo_noise,
     observed,
     perfect_calibration,
-    trust,
     typicality,
 )
 from experiments.tissue.posteriors import train
+from experiments.tissue.problem import NAMES
 from experiments.tissue.reference import Nearest, Weighted
 from experiments.tissue.settings import Data, Settings
 from experiments.tissue.simulations import Pairs, all_simulated
+from experiments.trust import judge
 
 Outcome = tuple[dict[str, Any], dict[str, np.ndarray]]
 
@@ -106,7 +107,8 @@ def run_network(
     measured, panel = accuracy(posterior, keys[1], x, y, settings)
     judged, maps = map_scene(posterior, keys[2], sets, settings)
     perfect = perfect_calibration(posterior, keys[4], y, settings)
-    judgements = trust(page, posterior, keys[3], x, y, settings)
+    options: dict[str, Any] = {"samples": settings.ranks, "level": settings.level}
+    judgements = judge(page, posterior, keys[3], x, y, labels=NAMES, **options)
     return {
         "settings": asdict(settings),
         "seed": seed,

@@ -6,6 +6,8 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.table import Table
 
+from experiments.trust import TESTS, verdict
+
 Records = Mapping[str, Mapping[str, Any]]
 
 
@@ -60,10 +62,9 @@ def scene_table(runs: Records) -> Table:
 def trust_table(runs: Records) -> Table:
     """Tabulates verdicts with the least p-value over parameters, in units of the least allowed."""
     title = "Diagnostics: verdict, and the smallest p-value over the least that passes"
-    names = ("SBC", "TARP", "central", "highest density")
-    table = _table(title, ("", "seed"), names)
+    table = _table(title, ("", "seed"), TESTS)
     for name, run in _networks(runs):
-        cells = [_verdict(run["trust"][test]) if test in run["trust"] else "" for test in names]
+        cells = [verdict(run["trust"][test]) if test in run["trust"] else "" for test in TESTS]
         table.add_row(name.split("/")[0], str(run["seed"]), *cells)
     return table
 
@@ -98,9 +99,3 @@ def _errors(run: Mapping[str, Any], perfect: str = "") -> list[str]:
         f"{run['parameter_error']:.3f}",
         f"{run['resimulation_error']:.2%}",
     ]
-
-
-def _verdict(test: Mapping[str, Any]) -> str:
-    return (
-        f"{'pass' if test['passed'] else 'FAIL'} {test['smallest p'] / test['least allowed']:.2g}"
-    )
