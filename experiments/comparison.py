@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ import jinn
 from experiments.inverse_problem import InverseProblem
 from experiments.record import parameter_count
 from experiments.settings import Settings
+from experiments.trust import judge
 from jinn import flows
 from jinn.inference.metrics import calibration_curve, posterior_mismatch, resimulation_error
 from jinn.losses import distillation
@@ -32,6 +34,7 @@ class Outcome:
             masses 0.01, 0.02, ..., 1.
         y: The observations that were compared, shape (n, dim_y).
         left_out: Number of observations whose ground truth fell short of its samples.
+        trust: What `experiments.trust.judge` found; empty if it was not asked.
         example: By sampler: samples for the problem's example, shape (samples, dim_x).
     """
 
@@ -41,6 +44,7 @@ class Outcome:
     calibration: np.ndarray
     y: np.ndarray
     left_out: int
+    trust: dict[str, Any]
     example: dict[str, np.ndarray]
 
     @property
@@ -49,9 +53,16 @@ class Outcome:
         return float(np.median(np.abs(self.calibration)))
 
 
-def run(problem: InverseProblem, settings: Settings, console: Console) -> Outcome:
-    """Trains, draws the ground truth twice, and measures."""
+def run(
+    problem: InverseProblem, settings: Settings, console: Console, *, page: Path | None = None
+) -> Outcome:
+    """Trains, draws the ground truth twice, and measures.
+
+    With a page, the posterior's diagnostics are made and written there. Their observations have
+    the noise of the training, since the network's posterior is that of noisy ones.
+    """
     keys = iter(jax.random.split(jax.random.key(settings.seed), 9))
+    trust_keys = jax.random.split(jax.random.fold_in(jax.random.key(settings.seed), 1), 3)
     after = ""
     if settings.teacher is not None:
         after = f", after {settings.teacher.title} for {settings.teacher.steps}"
@@ -91,6 +102,20 @@ def run(problem: InverseProblem, settings: Settings, console: Console) -> Outcom
             samples=settings.calibration_samples,
             key=next(keys),
         )
+    trust: dict[str, Any] = {}
+    if page is not None:
+        with console.status("Testing the posterior"):
+            x_known, y_known = problem.simulate(trust_keys[0], settings.calibration_observations)
+            noise = jax.random.normal(trust_keys[1], y_known.shape)
+            trust = judge(
+                page,
+                posterior,
+                trust_keys[2],
+                x_known,
+                y_known + settings.y_noise * noise,
+                labels=problem.parameters,
+                samples=settings.ranks,
+            )
     with console.status("Measuring the sampling speed"):
         example_y = jnp.array(problem.example_y)
         network["samples_per_second"] = _samples_per_second(
@@ -106,6 +131,7 @@ def run(problem: InverseProblem, settings: Settings, console: Console) -> Outcom
         calibration=np.asarray(curve.inliers - curve.confidence),
         y=np.asarray(y[complete]),
         left_out=settings.observations - int(np.sum(complete)),
+        trust=trust,
         example={name: np.asarray(samples[:, -1]) for name, samples in posteriors.items()},
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from experiments.arguments import at_least_one, positive
 from experiments.comparison import run
 from experiments.inverse_problem import InverseProblem
 from experiments.plots import draw_marginals, draw_panels
@@ -34,13 +35,15 @@ def main(
     )
     parser.add_argument("--flow", choices=presets, default=next(iter(presets)))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="training steps, in place of the preset's")
-    parser.add_argument("--batch-size", type=int, help="simulations a step")
-    parser.add_argument("--learning-rate", type=float, help="highest learning rate")
+    parser.add_argument("--steps", type=at_least_one, help="in place of the preset's")
+    parser.add_argument("--batch-size", type=at_least_one, help="simulations a step")
+    parser.add_argument("--learning-rate", type=positive, help="highest learning rate")
     parser.add_argument("--y-noise", type=float, help="noise on y in training")
     if problem.integers:
         words = "half-width of uniform noise on whole-numbered parameters in training"
         parser.add_argument("--dequantization", type=float, help=words)
+    words = "test the posterior by simulation-based calibration, coverage and TARP, on an HTML page"
+    parser.add_argument("--diagnostics", action="store_true", help=words)
     parser.add_argument("--smoke", action="store_true", help="seconds, to see that it runs")
     parser.add_argument("--out", type=Path, default=Path("results") / problem.name)
     options = parser.parse_args(arguments)
@@ -51,20 +54,22 @@ def main(
     given = {
         name: value
         for name, value in vars(options).items()
-        if value is not None and name not in ("flow", "smoke", "out")
+        if value is not None and name not in ("flow", "diagnostics", "smoke", "out")
     }
     settings = replace(settings, **given)
 
     console = Console()
-    outcome = run(problem, settings, console)
-    words = sys.argv[1:] if arguments is None else arguments
-    command = shlex.join(["python", "-m", f"experiments.{problem.name}", *words])
     options.out.mkdir(parents=True, exist_ok=True)
     stem = f"{options.flow}-seed{options.seed}" + ("-smoke" if options.smoke else "")
+    page = options.out / f"{stem}-diagnostics.html"
+    outcome = run(problem, settings, console, page=page if options.diagnostics else None)
+    words = sys.argv[1:] if arguments is None else arguments
+    command = shlex.join(["python", "-m", f"experiments.{problem.name}", *words])
     ends = (".json", f"-{problem.picture}.png", "-marginals.png")
     files = [options.out / f"{stem}{end}" for end in ends]
     save_json(files[0], problem, outcome, settings, command)
     console.print(make_table(problem, outcome, settings))
     draw_panels(files[1], problem, outcome.example)
     draw_marginals(files[2], problem, outcome.example)
+    files += [page] if options.diagnostics else []
     console.print("Wrote", *(str(file) for file in files))

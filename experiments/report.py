@@ -15,6 +15,7 @@ from experiments.comparison import Outcome
 from experiments.inverse_problem import InverseProblem
 from experiments.record import environment
 from experiments.settings import Settings
+from experiments.trust import verdict
 
 METRICS = ("Err_post", "Err_post biased", "Err_resim")
 
@@ -74,6 +75,9 @@ def _notes(problem: InverseProblem, outcome: Outcome, settings: Settings) -> str
         f"Calibration error: median over 100 confidences, {settings.calibration_observations} "
         "observations.",
     ]
+    if outcome.trust:
+        found = ", ".join(f"{name} {verdict(test)}" for name, test in outcome.trust.items())
+        lines += [f"Diagnostics: {found}", "    (the smallest p-value over the least that passes)."]
     if problem.integers:
         names = ", ".join(problem.integers)
         lines.append(f"{names}: whole in the prior, real to the network. Err_resim is as sampled.")
@@ -111,6 +115,7 @@ def save_json(
             "errors": means,
             "calibration_error": outcome.calibration_error,
             "observations_left_out": outcome.left_out,
+            **({"trust": outcome.trust} if outcome.trust else {}),
             **({"counts": outcome.counts} if outcome.counts else {}),
             **outcome.network,
         },

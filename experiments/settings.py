@@ -27,6 +27,7 @@ class Settings:
         samples: Posterior samples for each of them.
         calibration_observations: Observations for the calibration error.
         calibration_samples: Posterior samples for each of those.
+        ranks: Posterior samples for each of those in the diagnostics.
         timed_samples: Samples of one posterior that are drawn to measure speed.
         seed: Seed of everything random.
     """
@@ -47,6 +48,7 @@ class Settings:
     samples: int = 1000
     calibration_observations: int = 1000
     calibration_samples: int = 1000
+    ranks: int = 200
     timed_samples: int = 100_000
     seed: int = 0
 
@@ -70,5 +72,6 @@ def smoke(settings: Settings) -> Settings:
         samples=200,
         calibration_observations=50,
         calibration_samples=100,
+        ranks=20,
         timed_samples=1000,
     )

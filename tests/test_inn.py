@@ -7,11 +7,12 @@ import pytest
 
 import jinn
 from jinn.bijectors import ActNorm, Affine, Invert
+from jinn.bijectors.base import Buffer
 from jinn.bijectors.module import needs_initialization
 from jinn.flows import INN, inn, residual_flow
 from jinn.flows.inn_parts import inn_sizes
 from jinn.flows.specification import is_specified
-from jinn.flows.standardization import statistics
+from jinn.flows.standardization import restored, standardized, statistics
 from jinn.inference import check_latent
 from jinn.losses import negative_log_likelihood
 
@@ -98,6 +99,12 @@ def test_standardisation_is_for_numbers_of_any_size():
     half = statistics(jnp.asarray(x, jnp.float16))
     assert half[0].dtype == half[1].dtype == jnp.float32
     np.testing.assert_allclose(half[1][...], x.std(0), rtol=1e-3)
+    far = Buffer(jnp.full(1, -1e5)), Buffer(jnp.full(1, 8e4))  # which no float16 holds
+    for dtype in (jnp.float16, jnp.bfloat16):
+        u = standardized(jnp.full((2, 1), 6e4, dtype), *far)
+        assert u.dtype == dtype
+        np.testing.assert_allclose(u.astype(jnp.float32), 2.0, rtol=1e-2)
+        np.testing.assert_allclose(restored(u, *far).astype(jnp.float32), 6e4, rtol=1e-2)
     for constant in (0.0, 0.1, 1e-35):
         _, scale = statistics(jnp.full((7, 1), constant))
         np.testing.assert_array_equal(scale[...], 1)
@@ -196,6 +203,13 @@ def test_labels():
     assert "y one of 3" in str(model)
 
 
+def test_labels_of_small_types_reach_every_category():
+    model = INN(Affine((302,)), 2, categories=300)
+    for labels in (np.array([0, 44, 255], np.uint8), np.array([0, 44, 127], np.int8)):
+        for found in (model.encode(labels), jax.jit(model.encode)(labels)):
+            np.testing.assert_array_equal(found, np.eye(300)[labels.astype(int)])
+
+
 def test_labels_that_cannot_be_looked_at_are_nan_where_they_are_out_of_range():
     model = INN(Affine((5,)), 2, categories=3)
     found = jax.jit(model.encode)(jnp.array([1, 3, -1]))
@@ -267,6 +281,17 @@ def test_the_check_of_latents_takes_the_first_rows_for_mmds_and_all_for_correlat
     np.testing.assert_allclose(some.mmd, changed.mmd)  # the draws are those of 300 rows
     assert few.correlation != some.correlation
     assert some.correlation_threshold < few.correlation_threshold
+
+
+def test_correlations_are_those_of_numbers_of_any_size():
+    x = jax.random.normal(KEY, (300, 2))
+    y = x[:, :1] + x[:, 1:]
+    expected = np.abs(np.corrcoef(np.concatenate([x, y], 1).T)[:2, 2]).max()
+    for size in (1e-30, 1e-4, 1e30):
+        found = check_latent(as_they_are(2, 1), size * x, y, draws=2, mmd_rows=3)
+        np.testing.assert_allclose(found.correlation, expected, rtol=1e-4)
+    half = check_latent(as_they_are(2, 1), (1000 * x).astype(jnp.float16), y, draws=2, mmd_rows=3)
+    np.testing.assert_allclose(half.correlation, expected, rtol=1e-2)
 
 
 def test_the_check_of_latents_shows_numbers_that_are_not_finite():

@@ -88,7 +88,7 @@ def test_batches_too_small_for_an_mmd():
 
 @pytest.mark.parametrize("name", ["z_bandwidths", "x_bandwidths", "y_bandwidth"])
 @pytest.mark.parametrize(
-    "value", [0.0, -1.0, (0.5, 0.0), (), "wide", float("inf"), [[1.0], [0.5, 2.0]]]
+    "value", [0.0, -1.0, (0.5, 0.0), (), "wide", float("inf"), 1e25, [[1.0], [0.5, 2.0]]]
 )
 def test_bandwidths_that_are_not_positive(name, value):
     with raises(f"expected {name} to be positive, got {value!r}"):
@@ -109,6 +109,8 @@ PARTS = ("y", "z", "padding", "x", "reconstruction")
         ({f"{part}_weight": 0 for part in PARTS}, ("all weights are 0",)),
         ({"x_weight": -1.0}, ("x_weight to be a number of at least 0, got -1.0",)),
         ({"z_weight": float("nan")}, ("z_weight to be a number of at least 0, got nan",)),
+        ({"y_weight": True}, ("y_weight to be a number of at least 0, got True",)),
+        ({"x_warm_up": True}, ("x_warm_up to be a number of steps of at least 0, got True",)),
         ({"z_noise": -0.1}, ("z_noise to be a number of at least 0, got -0.1",)),
         ({"method": "likelihood", "z_weight": 0}, ("by likelihood", "must be positive")),
         ({"method": "elbo"}, ("one of ['mmd', 'likelihood'], got 'elbo'",)),

@@ -146,7 +146,9 @@ def test_the_program_with_a_stand_in(monkeypatch, tmp_path, capsys):
     network = {"parameters": 1234, "training_seconds": 5.0}
     monkeypatch.setattr(comparison, "train", lambda key, problem, settings: (StandIn(), network))
     program.main(
-        PROBLEM, PRESETS, ["--smoke", "--seed", "3", "--steps", "7", "--out", str(tmp_path)]
+        PROBLEM,
+        PRESETS,
+        ["--smoke", "--diagnostics", "--seed", "3", "--steps", "7", "--out", str(tmp_path)],
     )
     printed = capsys.readouterr().out
     for text in ("Err_post", "second ABC run", "1,234", "cINN [1]", "arxiv.org/abs/2101.10763"):
@@ -159,10 +161,13 @@ def test_the_program_with_a_stand_in(monkeypatch, tmp_path, capsys):
     ]
     record = json.loads((tmp_path / "neural_spline_flow-seed3-smoke.json").read_text())
     assert record["settings"]["seed"] == 3 and record["settings"]["steps"] == 7
-    assert record["command"].startswith("python -m experiments.kinematics --smoke --seed 3")
+    assert record["command"].startswith("python -m experiments.kinematics --smoke --diag")
     results = record["results"]
     errors = results["errors"]
     assert errors["prior"]["Err_post"]["mean"] > 10 * errors["ABC again"]["Err_post"]["mean"]
+    assert not results["trust"]["SBC"]["passed"] and "SBC FAIL" in printed
+    page = (tmp_path / "neural_spline_flow-seed3-smoke-diagnostics.html").read_text()
+    assert "Posterior diagnostics: <span class='fail'>" in page
     assert results["observations_left_out"] == 0 and 0 <= results["calibration_error"] < 0.5
     assert len(record["per_observation"]["network"]["Err_post"]) == 5
     assert np.shape(record["per_observation"]["y"]) == (5, 2)

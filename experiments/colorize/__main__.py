@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
+from experiments.arguments import at_least_one, positive
 from experiments.colorize.draw import (
     draw_samples,
     draw_temperatures,
@@ -175,11 +176,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=Path, help="a folder of photographs to train on")
     words = "measure on these of the shipped photographs in place of those held out for the test"
     parser.add_argument("--validate", nargs="+", choices=SHIPPED, default=[], help=words)
-    parser.add_argument("--steps", type=int, help="training steps, in place of the preset's")
-    parser.add_argument("--batch-size", type=int, help="patches a step")
-    parser.add_argument("--learning-rate", type=float, help="highest learning rate")
-    parser.add_argument("--test-patches", type=int, help="patches to measure on")
-    parser.add_argument("--samples", type=int, help="samples for each patch or photograph")
+    parser.add_argument("--steps", type=at_least_one, help="in place of the preset's")
+    parser.add_argument("--batch-size", type=at_least_one, help="patches a step")
+    parser.add_argument("--learning-rate", type=positive, help="highest learning rate")
+    parser.add_argument("--test-patches", type=at_least_one, help="patches to measure on")
+    parser.add_argument("--samples", type=at_least_one, help="samples for each patch or photograph")
     words = "colour these photographs by a trained model, and train nothing"
     parser.add_argument("--colorize", nargs="+", type=Path, metavar="PHOTO", help=words)
     parser.add_argument("--checkpoint", type=Path, help="the trained model, a file of *-models/")

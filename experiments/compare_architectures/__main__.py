@@ -12,14 +12,21 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from experiments.arguments import at_least_one, positive
 from experiments.compare_architectures.methods import METHODS
 from experiments.compare_architectures.protocol import TASKS, RunSettings, Truth, run
-from experiments.compare_architectures.report import REFERENCES, draw, make_table, markdown
+from experiments.compare_architectures.report import (
+    REFERENCES,
+    draw,
+    make_table,
+    markdown,
+    titles,
+)
 from experiments.compare_architectures.settings import PRESETS, SMOKE, Protocol
-from experiments.runs import keep_runs, panel_file
+from experiments.runs import is_drawable, keep_runs, of_settings, read_panels
 
 SMOKE_METHODS = {"ballistics": ["inn_mmd", "cinn_spline"]}
-"""By problem, those that a smoke run makes; elsewhere all that are asked for."""
+"""By problem, what a smoke run makes unless it is told; elsewhere all of the table."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -29,13 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     table = [name for name, method in METHODS.items() if not method.ablation]
     parser.add_argument("--problem", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--method", nargs="+", choices=METHODS, default=table)
+    parser.add_argument("--method", nargs="+", choices=METHODS, help="in place of all of the table")
     parser.add_argument("--ablation", action="store_true", help="the ablation of the INN's losses")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--preset", choices=PRESETS, default="default")
     for name in ("parameters", "pairs", "steps", "batch-size", "observations"):
-        parser.add_argument(f"--{name}", type=int, help="in place of the preset's")
-    parser.add_argument("--learning-rate", type=float, help="in place of each method's own")
+        parser.add_argument(f"--{name}", type=at_least_one, help="in place of the preset's")
+    parser.add_argument("--learning-rate", type=positive, help="in place of each method's own")
     parser.add_argument("--smoke", action="store_true", help="a minute, to see that it runs")
     parser.add_argument("--out", type=Path, default=Path("results/compare_architectures"))
     options = parser.parse_args(arguments)
@@ -51,8 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console()
     unfinished = []
     for problem in options.problem:
-        methods = SMOKE_METHODS.get(problem, options.method) if options.smoke else options.method
-        comparison = Comparison(problem, protocol, options.out / f"{problem}.json", console)
+        usual = SMOKE_METHODS.get(problem, table) if options.smoke else table
+        methods = options.method or usual
+        stem = f"smoke-{problem}" if options.smoke else problem
+        comparison = Comparison(problem, protocol, options.out / f"{stem}.json", console)
         ended = comparison.make(
             [(seed, name) for seed in options.seeds for name in methods], command
         )
@@ -79,11 +88,21 @@ class Comparison:
         self.task, self.protocol, self.path, self.console = TASKS[problem], protocol, path, console
         self.runs: dict[str, Any] = {}
 
-    @cached_property
+    @property
     def truth(self) -> Truth:
         """The ground truth, drawn when it is first needed."""
+        if isinstance(self._truth, Exception):
+            raise self._truth
+        return self._truth
+
+    @cached_property
+    def _truth(self) -> Truth | Exception:
+        """It, or why it cannot be drawn: every run needs it, and would draw it again."""
         with self.console.status("Sampling the ground truth"):
-            return Truth(self.task, self.protocol)
+            try:
+                return Truth(self.task, self.protocol)
+            except Exception as error:
+                return error
 
     def make(self, pairs: Sequence[tuple[int, str]], command: str) -> str | None:
         """Makes the runs of these seeds and methods that are not there; gives what went wrong."""
@@ -91,8 +110,14 @@ class Comparison:
         for seed, name in pairs:
             wanted[f"{name}-seed{seed}"] = RunSettings.of(name, self.protocol)
         kept = keep_runs(self.path, wanted, self.run, command=command, console=self.console)
-        self.runs = kept.runs
+        self.runs = of_settings(kept.runs, self._settings, self.console)
         return kept.unfinished
+
+    def _settings(self, name: str) -> RunSettings | None:
+        method = name.partition("-seed")[0]
+        if method in REFERENCES:
+            return RunSettings.of_reference(method, self.protocol)
+        return RunSettings.of(method, self.protocol) if method in METHODS else None
 
     def run(
         self, name: str, settings: RunSettings
@@ -109,18 +134,22 @@ class Comparison:
         return {**record, "settings": asdict(settings)}, {"samples": samples}
 
     def report(self) -> None:
-        """Prints the table of all runs that are there; writes it and the picture."""
+        """Prints the table of all such runs that are there; writes it and the picture."""
         problem, runs = self.task.problem, self.runs
+        if not runs:
+            return
         self.console.print(make_table(problem, runs))
         page, picture = self.path.with_suffix(".md"), self.path.with_suffix(".png")
         page.write_text(markdown(problem, runs))
         panels: dict[str, np.ndarray] = {}
-        for name in runs:
-            file = panel_file(self.path, name)
-            if file.exists():
-                panels.setdefault(name.partition("-seed")[0], np.load(file)["samples"])
-        draw(picture, problem, panels)
-        self.console.print(f"Wrote {self.path}, {page} and {picture}")
+        for name, arrays in read_panels(self.path, runs, self.console).items():
+            panels.setdefault(name.partition("-seed")[0], arrays["samples"])
+        shown = [name for name in panels if name in titles()]
+        missing = {name.partition("-seed")[0] for name in runs}.intersection(titles()) - set(panels)
+        if is_drawable(picture, shown, sorted(missing), self.console):
+            draw(picture, problem, panels)
+            self.console.print(f"Drew {picture}", soft_wrap=True)
+        self.console.print(f"Wrote {self.path} and {page}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ TASKS = {
 class RunSettings:
     """What one run depends on, but for the seed: a run is made again where these differ.
 
+    Architectures and losses are the code's; of them a run's record has the commit.
+
     Attributes:
         method: Name of the method, or of a reference row.
         protocol: The protocol, with the method's own steps, batch size and learning rate filled in.

@@ -1,5 +1,6 @@
 """The tables, for the terminal and for a page, and the pictures."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -132,8 +133,9 @@ def number(value: float) -> str:
 
 
 def make_table(problem: InverseProblem, runs: Runs) -> Table:
-    """The table for the terminal, for 80 columns: without what is the same in most rows."""
-    table = Table(title=problem.title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+    """The table for the terminal, for 80 columns: means alone, less what most rows share."""
+    title = f"{problem.title}: means over seeds, their spread is in the page"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
     headers = {
         "method": "\nmethod",
         "Err_post": "Err_post\nunbiased",
@@ -147,7 +149,7 @@ def make_table(problem: InverseProblem, runs: Runs) -> Table:
         table.add_column(header, justify="left" if column == "method" else "right", no_wrap=True)
     for row in rows(problem, runs):
         cells: dict[str, str] = dict(zip(COLUMNS, row, strict=True))
-        table.add_row(*(cells[column].replace(" ± ", "±") for column in headers))
+        table.add_row(*(re.sub(r" ± \S+", "", cells[column]) for column in headers))
     return table
 
 
@@ -164,6 +166,12 @@ def _page_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def titles() -> dict[str, str]:
+    """Titles of the pictures' panels, by method, "ABC" or "prior"."""
+    labels = {name: method.label for name, method in METHODS.items() if not method.ablation}
+    return {"prior": "prior", "ABC": "ground truth (ABC)"} | labels
+
+
 def draw(path: Path, problem: InverseProblem, examples: Mapping[str, np.ndarray]) -> None:
     """Draws each method's posterior of the problem's example, side by side.
 
@@ -172,9 +180,7 @@ def draw(path: Path, problem: InverseProblem, examples: Mapping[str, np.ndarray]
         problem: The inverse problem.
         examples: By method, or "ABC" and "prior": samples (n, dim_x).
     """
-    titles = {"prior": "prior", "ABC": "ground truth (ABC)"}
-    titles |= {name: method.label for name, method in METHODS.items() if not method.ablation}
-    shown = {name: title for name, title in titles.items() if name in examples}
+    shown = {name: title for name, title in titles().items() if name in examples}
     columns = min(5, len(shown))
     count = -(-len(shown) // columns)
     figure, axes = plt.subplots(

@@ -14,11 +14,12 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from experiments.arguments import at_least_one
 from experiments.density2d.measure import PIXELS, VIEW, chunked, run
 from experiments.density2d.plots import draw
 from experiments.density2d.problems import PROBLEMS
 from experiments.density2d.settings import FLOWS, Settings, smoke
-from experiments.runs import keep_runs, panel_file
+from experiments.runs import is_drawable, keep_runs, read_panels
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--flow", nargs="+", choices=FLOWS, default=list(FLOWS))
     parser.add_argument("--problem", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, help="training steps, in place of each flow's own")
+    parser.add_argument("--steps", type=at_least_one, help="in place of each flow's own")
     parser.add_argument("--smoke", action="store_true", help="seconds, to see that it runs")
     parser.add_argument("--out", type=Path, default=Path("results/density2d"))
     options = parser.parse_args(arguments)
@@ -52,8 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shown = [(*pair, runs["/".join(pair)]) for pair in ordered if "/".join(pair) in runs]
     if shown:
         console.print(make_table(shown))
-        draw_panels(path, shown, options.seed)
-        console.print(f"Wrote {path} and {path.with_suffix('.png')}")
+        panels = read_panels(path, runs, console)
+        picture, missing = path.with_suffix(".png"), [name for name in runs if name not in panels]
+        if is_drawable(picture, panels, missing, console):
+            draw_panels(picture, panels, options.seed)
+            console.print(f"Drew {picture}", soft_wrap=True)
+        console.print(f"Wrote {path}", soft_wrap=True)
     if unfinished:
         raise SystemExit(unfinished)
 
@@ -88,10 +93,10 @@ def make_table(rows: list[tuple[str, str, dict[str, Any]]]) -> Table:
     return table
 
 
-def draw_panels(path: Path, rows: list[tuple[str, str, Any]], seed: int) -> None:
-    """Draws the exact densities and what is there of the flows' panels, beside the JSON file."""
-    problems = [name for name in PROBLEMS if any(problem == name for problem, *_ in rows)]
-    flows = [name for name in FLOWS if any(flow == name for _, flow, _ in rows)]
+def draw_panels(picture: Path, kept: dict[str, dict[str, np.ndarray]], seed: int) -> None:
+    """Draws the exact densities beside what is kept of the flows', by "PROBLEM/FLOW"."""
+    problems = [name for name in PROBLEMS if any(run.startswith(f"{name}/") for run in kept)]
+    flows = [name for name in FLOWS if any(run.endswith(f"/{name}") for run in kept)]
     middles = VIEW * ((2 * np.arange(PIXELS) + 1) / PIXELS - 1)
     grid = np.stack(np.meshgrid(middles, middles, indexing="xy"), axis=-1).astype(np.float32)
     panels: dict[tuple[str, str], Any] = {}
@@ -103,10 +108,8 @@ def draw_panels(path: Path, rows: list[tuple[str, str, Any]], seed: int) -> None
             "density": density.reshape(PIXELS, PIXELS),
         }
         for flow in flows:
-            file = panel_file(path, f"{problem}/{flow}")
-            if file.exists():
-                panels[problem, flow] = np.load(file)
-    draw(path.with_suffix(".png"), problems, ["exact", *flows], panels)
+            panels[problem, flow] = kept.get(f"{problem}/{flow}")
+    draw(picture, problems, ["exact", *flows], panels)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,14 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from experiments.arguments import at_least_one
 from experiments.digits.data import mnist, small_digits, validation_split
 from experiments.digits.measure import Judge, run
 from experiments.digits.model import make_model, number_count
 from experiments.digits.peer import missing, run_peer
 from experiments.digits.plots import draw_samples, draw_transfer
 from experiments.digits.settings import DIGITS, MNIST, Peer, Settings, peer_of, plain, smoke
-from experiments.runs import keep_runs, panel_file
+from experiments.runs import keep_runs, read_panels
 
 METHODS = {
     "jinn": "multi-scale",
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog=program, description=__doc__)
     parser.add_argument("--method", nargs="+", choices=METHODS, default=["jinn", "flowjax"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, help="training steps, in place of the method's own")
+    parser.add_argument("--steps", type=at_least_one, help="in place of the method's own")
     parser.add_argument(
         "--mnist", type=Path, metavar="FILE", help="MNIST: Keras's .npz, or a folder of IDX files"
     )
@@ -91,8 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs, unfinished = keep_runs(path, wanted, make, command=command, console=console)
     if runs:
         console.print(make_table(runs))
-        for name in runs:
-            for file in draw_pictures(path, name):
+        for name, arrays in read_panels(path, runs, console).items():
+            for file in draw_pictures(path, name, arrays):
                 console.print(f"Drew {file}", soft_wrap=True)
         console.print(f"Wrote {path}", soft_wrap=True)
     if unfinished:
@@ -144,13 +145,8 @@ def _row(measured: dict[str, Any]) -> list[str]:
     ]
 
 
-def draw_pictures(path: Path, name: str) -> list[Path]:
+def draw_pictures(path: Path, name: str, arrays: dict[str, np.ndarray]) -> list[Path]:
     """Draws what a run has kept for its pictures, and gives their files."""
-    kept = panel_file(path, name)
-    if not kept.exists():
-        return []
-    with np.load(kept) as file:
-        arrays = dict(file)
     start = f"{path.stem}-{name.replace('/', '-')}"
     samples = path.with_name(f"{start}-samples.png")
     if "transferred" not in arrays:

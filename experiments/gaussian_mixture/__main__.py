@@ -3,7 +3,7 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from experiments.arguments import at_least_one
 from experiments.gaussian_mixture.measure import picture, run
 from experiments.gaussian_mixture.plots import draw
 from experiments.gaussian_mixture.problem import LABELINGS, exact_samples
 from experiments.gaussian_mixture.settings import METHODS, Settings, smoke
-from experiments.runs import keep_runs, panel_file
+from experiments.runs import is_drawable, keep_runs, of_settings, read_panels
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--method", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--labeling", nargs="+", choices=LABELINGS, default=list(LABELINGS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--steps", type=int, help="training steps, in place of each method's own")
+    parser.add_argument("--steps", type=at_least_one, help="in place of each method's own")
     parser.add_argument("--smoke", action="store_true", help="seconds, to see that it runs")
     parser.add_argument("--out", type=Path, default=Path("results/gaussian_mixture"))
     options = parser.parse_args(arguments)
@@ -50,13 +51,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return run(labeling, settings, int(seed.removeprefix("seed")))
 
     command = shlex.join([*program.split(), *words])
-    runs, unfinished = keep_runs(path, wanted, make, command=command, console=console)
+    kept, unfinished = keep_runs(path, wanted, make, command=command, console=console)
+
+    def settings_now(name: str) -> Settings | None:
+        _, method, _ = (*name.split("/"), "", "")[:3]
+        known = method in METHODS
+        return chosen(method, options.steps, smoke_run=options.smoke) if known else None
+
+    runs = of_settings(kept, settings_now, console)
     if runs:
         console.print(make_table(runs))
+        panels = read_panels(path, runs, console)
         for seed in sorted({measured["seed"] for measured in runs.values()}):
             file = path.with_name(f"{path.stem}-seed{seed}.png")
-            draw_samples(file, path, runs, seed)
-            console.print(f"Drew {file}")
+            names = [name for name in runs if name.endswith(f"/seed{seed}")]
+            shown = {name: panels[name] for name in names if name in panels}
+            missing = [name for name in names if name not in panels]
+            if is_drawable(file, shown, missing, console):
+                draw_samples(file, shown, seed)
+                console.print(f"Drew {file}", soft_wrap=True)
         console.print(f"Wrote {path}")
     if unfinished:
         raise SystemExit(unfinished)
@@ -68,7 +81,7 @@ def chosen(method: str, steps: int | None, *, smoke_run: bool) -> Settings:
     return settings if steps is None else replace(settings, steps=steps)
 
 
-def make_table(runs: dict[str, dict[str, Any]]) -> Table:
+def make_table(runs: Mapping[str, Mapping[str, Any]]) -> Table:
     """Tabulates the measured figures, for 80 columns."""
     title = (
         "Samples of p(x | label) against exact ones: MMD^2 and its floor, and the\n"
@@ -102,7 +115,7 @@ def make_table(runs: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
-def _row(labeling: str, method: str, measured: dict[str, Any]) -> list[str]:
+def _row(labeling: str, method: str, measured: Mapping[str, Any]) -> list[str]:
     latent = measured.get("latent")
     return [
         labeling,
@@ -120,18 +133,16 @@ def _row(labeling: str, method: str, measured: dict[str, Any]) -> list[str]:
     ]
 
 
-def draw_samples(file: Path, path: Path, runs: dict[str, Any], seed: int) -> None:
-    """Draws exact samples and what is there of the methods' with this seed."""
-    labelings = [name for name in LABELINGS if any(run.startswith(f"{name}/") for run in runs)]
-    methods = [name for name in METHODS if any(run.split("/")[1] == name for run in runs)]
+def draw_samples(file: Path, kept: dict[str, dict[str, np.ndarray]], seed: int) -> None:
+    """Draws exact samples beside those that are kept of runs with this seed."""
+    labelings = [name for name in LABELINGS if any(run.startswith(f"{name}/") for run in kept)]
+    methods = [name for name in METHODS if any(run.split("/")[1] == name for run in kept)]
     panels: dict[tuple[str, str], Any] = {}
     for labeling in labelings:
         exact = exact_samples(jax.random.key(seed), 2000, labeling)
         panels[labeling, "exact"] = picture(exact, labeling)
         for method in methods:
-            saved = panel_file(path, f"{labeling}/{method}/seed{seed}")
-            if saved.exists():
-                panels[labeling, method] = np.load(saved)
+            panels[labeling, method] = kept.get(f"{labeling}/{method}/seed{seed}")
     draw(file, labelings, ["exact", *methods], panels)
 
 

@@ -32,13 +32,16 @@ def one_hot(y: Any, categories: int) -> Array:
             f"{given.dtype}; pass y.astype(int) of shape (*batch,), the argmax of one-hot vectors, "
             "or build the INN with y_dim instead of categories"
         )
-    known = (given >= 0) & (given < categories)
+    largest = min(categories - 1, jnp.iinfo(given.dtype).max)
+    known = (given >= 0) & (given <= largest)
     if not isinstance(given, Tracer) and not bool(jnp.all(known)):
         raise ValueError(
             f"INN: expected labels from 0 to {categories - 1}, got {int(given.min())} to "
             f"{int(given.max())}"
         )
-    vectors = jax.nn.one_hot(jnp.asarray(given), categories, dtype=jnp.result_type(float))
+    # A small type does not hold the number of categories, with which one_hot compares.
+    labels = jnp.asarray(given).astype(jnp.result_type(int))
+    vectors = jax.nn.one_hot(labels, categories, dtype=jnp.result_type(float))
     return jnp.where(known[..., None], vectors, jnp.nan)
 
 

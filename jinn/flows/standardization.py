@@ -1,4 +1,4 @@
-"""Vectors brought to mean 0 and deviation 1, and back."""
+"""Arrays brought to mean 0 and deviation 1, and back."""
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -15,7 +15,7 @@ def statistics(values: Array) -> tuple[Buffer, Buffer]:
     Returns:
         The means, and the deviations, which are 1 where rows differ by rounding only, `(dim,)`.
     """
-    wide = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    wide = _wide(values)
     largest = jnp.max(jnp.abs(wide), 0)
     mantissa = jnp.where(largest > 0, jnp.frexp(largest)[0], 0.5)
     # A power of two, which rounds nothing, so that no square leaves the range of the type.
@@ -27,32 +27,39 @@ def statistics(values: Array) -> tuple[Buffer, Buffer]:
 
 
 def standardized(values: Array, mean: Buffer, scale: Buffer) -> Array:
-    """Bring vectors to mean 0 and deviation 1, `(values - mean) / scale`, in their type.
+    """Bring arrays to mean 0 and deviation 1, `(values - mean) / scale`.
 
     Args:
-        values: Vectors `(*batch, dim)`.
-        mean: Their means `(dim,)`.
-        scale: Their deviations `(dim,)`.
+        values: Arrays `(*batch, *shape)`.
+        mean: Their means `shape`.
+        scale: Their deviations `shape`.
 
     Returns:
-        Of the shape of the values.
+        Of the shape and type of the values; computed in float32 or wider.
     """
-    return (values - _aligned(mean, values)) / _aligned(scale, values)
+    wide = _wide(values)
+    return ((wide - _aligned(mean, wide)) / _aligned(scale, wide)).astype(values.dtype)
 
 
 def restored(values: Array, mean: Buffer, scale: Buffer) -> Array:
-    """Bring standardised vectors back to their units, `values * scale + mean`, in their type.
+    """Bring standardised arrays back to their units, `values * scale + mean`.
 
     Args:
-        values: Vectors `(*batch, dim)`.
-        mean: The means `(dim,)`.
-        scale: The deviations `(dim,)`.
+        values: Arrays `(*batch, *shape)`.
+        mean: The means `shape`.
+        scale: The deviations `shape`.
 
     Returns:
-        Of the shape of the values.
+        Of the shape and type of the values; computed in float32 or wider.
     """
-    return values * _aligned(scale, values) + _aligned(mean, values)
+    wide = _wide(values)
+    return (wide * _aligned(scale, wide) + _aligned(mean, wide)).astype(values.dtype)
+
+
+def _wide(values: Array) -> Array:
+    return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
 def _aligned(buffer: Buffer, like: Array) -> Array:
-    return constant(buffer).astype(like.dtype).reshape(*[1] * (like.ndim - 1), -1)
+    values = constant(buffer).astype(like.dtype)
+    return values.reshape(*[1] * (like.ndim - values.ndim), *values.shape)

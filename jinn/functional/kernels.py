@@ -89,7 +89,7 @@ def mmd_squared(
             )
     if kernel not in _KERNELS:
         raise ValueError(f"mmd_squared: unknown kernel {kernel!r}; choose from {sorted(_KERNELS)}.")
-    lengths = _lengths(bandwidths)
+    lengths = kernel_lengths(bandwidths)
     if not lengths:
         raise ValueError(
             "mmd_squared: expected positive bandwidths, whose squares are in the range of float32, "
@@ -100,22 +100,32 @@ def mmd_squared(
         a, b = _checked_conditions(conditions, condition_bandwidth, len(x), len(y))
         first, second = [x, a], [y, b]
     dtype = jnp.promote_types(jnp.result_type(*first, *second, float), jnp.float32)
-    width = None if condition_bandwidth is None else _lengths(condition_bandwidth)[0]
+    width = None if condition_bandwidth is None else kernel_lengths(condition_bandwidth)[0]
     kinds = _Kernel(lengths, kernel, width)
     first, second = (tuple(leaf.astype(dtype) for leaf in side) for side in (first, second))
     return _mmd_squared(first, second, kinds, unbiased)
 
 
-def _lengths(bandwidths: Any) -> tuple[float, ...]:
-    """Them as numbers, or none where one is out of range."""
-    lengths = np.ravel(bandwidths).tolist()
+def kernel_lengths(bandwidths: Any) -> tuple[float, ...]:
+    """Read the lengths of a kernel.
+
+    Args:
+        bandwidths: One or several numbers, as users give them.
+
+    Returns:
+        Them as numbers; none where one is not positive or its square is out of float32's range.
+    """
+    try:
+        lengths = np.ravel(bandwidths).tolist()
+    except ValueError:  # rows of different length
+        return ()
     usable = all(isinstance(h, Real) and 1e-18 < float(h) < 1e18 for h in lengths)
     return tuple(map(float, lengths)) if usable else ()
 
 
 def _checked_conditions(conditions: Any, bandwidth: Any, n: int, m: int) -> tuple[Array, Array]:
     pair = isinstance(conditions, tuple | list) and len(conditions) == 2
-    if not pair or len(_lengths(bandwidth)) != 1:
+    if not pair or len(kernel_lengths(bandwidth)) != 1:
         found = (
             "no conditions" if conditions is None else f"conditions, a {type(conditions).__name__}"
         )

@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jinn.flows.inn_data import check_rows
 from jinn.flows.inn_model import INN
-from jinn.functional.kernels import mmd_squared
-from jinn.networks.options import is_count, is_positive
+from jinn.functional.kernels import kernel_lengths, mmd_squared
+from jinn.networks.options import is_count
 from jinn.networks.randomness import as_key
 
 
@@ -94,12 +93,16 @@ def check_latent(
         )
     z, code = model.latent(x), model.encode(y)
     check_rows("check_latent", jnp.asarray(x), code, y, model, least=3)
-    lengths = np.ravel(bandwidths).tolist()
-    if not lengths or not all(map(is_positive, lengths)):
-        raise ValueError(f"check_latent: expected bandwidths to be positive, got {bandwidths!r}")
+    lengths = kernel_lengths(bandwidths)
+    if not lengths:
+        raise ValueError(
+            f"check_latent: expected bandwidths to be positive, got {bandwidths!r}; squares of "
+            "lengths must be in the range of float32"
+        )
     key = as_key(0 if key is None else key, "check_latent: key")
     rows = len(z) if mmd_rows is None else int(mmd_rows)
-    return _check(z, code.astype(z.dtype), key, tuple(lengths), int(draws), float(level), rows)
+    z = z.astype(jnp.promote_types(z.dtype, jnp.float32))
+    return _check(z, code.astype(z.dtype), key, lengths, int(draws), float(level), rows)
 
 
 @partial(jax.jit, static_argnums=(3, 4, 5, 6))
@@ -136,9 +139,15 @@ def _largest_correlation(z: Array, code: Array) -> Array:
     """Elements that do not vary are correlated with none."""
 
     def standardized(a: Any) -> Array:
-        centred = a - jnp.mean(a, axis=0, keepdims=True)
-        deviation = jnp.std(a, axis=0, keepdims=True)
-        varies = deviation != 0  # a NaN shows in the result
-        return jnp.where(varies, centred / jnp.where(varies, deviation, 1.0), 0.0)
+        centred = _scaled(a)
+        centred = _scaled(centred - jnp.mean(centred, axis=0, keepdims=True))
+        length = jnp.linalg.norm(centred, axis=0, keepdims=True)
+        return centred / jnp.where(length == 0, 1.0, length)
 
-    return jnp.max(jnp.abs(standardized(z).T @ standardized(code))) / len(z)
+    return jnp.max(jnp.abs(standardized(z).T @ standardized(code)))
+
+
+def _scaled(a: Array) -> Array:
+    """Columns of largest absolute value 1, whose squares leave no type's range; zeros stay."""
+    largest = jnp.max(jnp.abs(a), axis=0, keepdims=True)
+    return a / jnp.where(largest == 0, 1.0, largest)

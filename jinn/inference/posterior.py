@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.base import Bijector, Buffer, constant
+from jinn.bijectors.base import Bijector, Buffer
 from jinn.bijectors.chain import Chain
 from jinn.bijectors.elementwise import Affine, Unconstrain
 from jinn.bijectors.shapes import Shape, as_event, batched, freeze_shape
@@ -21,6 +21,7 @@ from jinn.flows.ensemble import Ensemble
 from jinn.flows.failures import warn_of_failures
 from jinn.flows.flow import Flow
 from jinn.flows.specification import build_specified, have_one_form
+from jinn.flows.standardization import standardized
 
 _KIND = "jinn.Posterior, version 1"
 _HISTORY = "history/"
@@ -253,15 +254,7 @@ class Posterior(nnx.Module):
         return as_event(y, self.condition_shape, "Posterior y")
 
     def _standardize(self, y: Any) -> Any:
-        def standardize(values: Array, mean: Buffer, scale: Buffer) -> Array:
-            rank = values.ndim - mean.ndim
-            mean_, scale_ = (
-                constant(b).astype(values.dtype).reshape(*[1] * rank, *b.shape)
-                for b in (mean, scale)
-            )
-            return (values - mean_) / scale_
-
-        return jax.tree.map(standardize, y, self.y_mean, self.y_scale)
+        return jax.tree.map(standardized, y, self.y_mean, self.y_scale)
 
     def __repr__(self) -> str:
         """Describe the posterior: the shapes of x and y, and its flow."""

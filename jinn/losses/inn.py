@@ -8,16 +8,14 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from jinn.bijectors.shapes import as_event
 from jinn.flows.inn_data import check_rows
 from jinn.flows.inn_model import INN
 from jinn.flows.inn_parts import SHARPNESS, InnOutput
-from jinn.functional.kernels import mmd_squared
+from jinn.functional.kernels import kernel_lengths, mmd_squared
 from jinn.losses.likelihood import split_batch
-from jinn.networks.options import is_positive
 
 Method = Literal["mmd", "likelihood"]
 PARTS = ("y", "z", "padding", "x", "reconstruction")
@@ -103,7 +101,8 @@ def inn_loss(
         for weight, default in zip(given, DEFAULT_WEIGHTS[method], strict=True)
     ]
     for name, weight in (*zip(PARTS, weights, strict=True), ("z_noise", z_noise)):
-        if not isinstance(weight, Real) or not 0 <= float(weight) < math.inf:
+        number = isinstance(weight, Real) and not isinstance(weight, bool)
+        if not number or not 0 <= float(weight) < math.inf:
             raise ValueError(
                 f"inn_loss: expected {name if name == 'z_noise' else name + '_weight'} to be a "
                 f"number of at least 0, got {weight!r}"
@@ -115,7 +114,7 @@ def inn_loss(
             "inn_loss: by likelihood y_weight, z_weight and padding_weight must be positive, since "
             f"the log-determinant alone has no bound, got {weights[:3]}"
         )
-    if not isinstance(x_warm_up, Integral) or x_warm_up < 0:
+    if isinstance(x_warm_up, bool) or not isinstance(x_warm_up, Integral) or x_warm_up < 0:
         raise ValueError(
             f"inn_loss: expected x_warm_up to be a number of steps of at least 0, got {x_warm_up!r}"
         )
@@ -289,10 +288,10 @@ def _parts(model: INN, joined: Array) -> list[Array]:
 
 
 def _lengths(name: str, given: Any) -> tuple[float, ...]:
-    try:
-        lengths = np.ravel(given).tolist()
-    except ValueError:  # rows of different length
-        lengths = []
-    if not lengths or not all(map(is_positive, lengths)):
-        raise ValueError(f"inn_loss: expected {name} to be positive, got {given!r}")
-    return tuple(map(float, lengths))
+    lengths = kernel_lengths(given)
+    if not lengths:
+        raise ValueError(
+            f"inn_loss: expected {name} to be positive, got {given!r}; squares of lengths must be "
+            "in the range of float32"
+        )
+    return lengths

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jinn.training.checks import check_finite, check_rows, validation_rows
+from jinn.training.placement import ONE_DEVICE, Placement
 
 MOST_SIMULATED_VALIDATION_ROWS = 10_000
 
@@ -167,19 +168,21 @@ class IteratorSource:
 
     Args:
         batches: Iterator over batches of one form; their number of rows may differ.
+        placement: Where they are to lie.
 
     Raises:
         ValueError: If there is no batch, or the first is none.
     """
 
-    def __init__(self, batches: Iterator[Any]) -> None:
+    def __init__(self, batches: Iterator[Any], placement: Placement) -> None:
         """See the class."""
         nothing = object()
         first = next(batches, nothing)
         if first is nothing:
             raise ValueError("fit: the iterator of batches is empty; make a new one")
         self.first = BatchSource(_as_arrays(first, "iterator's first batch"))
-        self._batches = itertools.chain([self.first.batch], batches)
+        self._batches = itertools.chain([first], batches)
+        self._placement = placement
 
     def parts(self, step: int, stop: int) -> Iterator[tuple[BatchSource, int]]:
         """Take the batches from one step to another, or to the iterator's end.
@@ -198,7 +201,7 @@ class IteratorSource:
         for end, batch in zip(steps, self._batches, strict=False):
             what = f"iterator's batch {end}"
             check_rows(batch, what)
-            arrays = jax.tree.map(jnp.asarray, batch)
+            arrays = self._placement.put_rows(batch)
             _check_form(arrays, what, like=self.first.batch)
             yield BatchSource(arrays), end
 
@@ -252,7 +255,13 @@ def take(arrays: Any, rows: Array) -> Any:
 
 
 def make_source(
-    key: jax.Array, data: Any, *, batch_size: int, steps: int, validation: Any
+    key: jax.Array,
+    data: Any,
+    *,
+    batch_size: int,
+    steps: int,
+    validation: Any,
+    placement: Placement = ONE_DEVICE,
 ) -> tuple[Source, Any]:
     """Check the data of `fit` and split it into a training source and a validation batch.
 
@@ -262,6 +271,7 @@ def make_source(
         batch_size: Rows in a batch.
         steps: Number of training steps.
         validation: A fraction, a number of rows, a batch, or None.
+        placement: Where batches are to lie.
 
     Returns:
         The source, and the validation batch or None.
@@ -290,7 +300,7 @@ def make_source(
         return source, batch
 
     if isinstance(data, Iterator):
-        source = IteratorSource(data)
+        source = IteratorSource(data, placement)
         if isinstance(validation, Integral) and int(validation) > 0:
             raise ValueError(
                 f"fit: validation={validation} rows cannot be held out of an iterator; pass a "

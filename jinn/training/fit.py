@@ -3,22 +3,26 @@
 import math
 import time
 import warnings
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from jinn.bijectors.base import Bijector
 from jinn.bijectors.module import first_not_finite, initialize, needs_initialization, refresh
 from jinn.losses.likelihood import negative_log_likelihood, split_batch
+from jinn.losses.schedule import at_step
 from jinn.networks.randomness import as_key
 from jinn.training.checks import check_options, check_sizes, named_leaves
-from jinn.training.data import first_source, make_source, parts
+from jinn.training.data import IteratorSource, first_source, make_source, parts
 from jinn.training.history import History, means
 from jinn.training.interrupt import interrupt_deferred
 from jinn.training.optimizer import default_optimizer
+from jinn.training.placement import is_row_mean, make_placement
 from jinn.training.progress import progress_bar
 from jinn.training.step import Loss, make_run, start
 from jinn.training.together import raise_if_stopped
@@ -26,6 +30,8 @@ from jinn.training.validation import make_evaluate
 from jinn.training.weights import Weights, copy, structure_of
 
 INITIALIZATION_ROWS = 4096
+PROBED_ROWS = 256
+"""Of a loss that may be a mean over rows."""
 SECONDS_PER_CALL = 0.5
 WEIGHT_DECAY = 1e-4
 
@@ -81,6 +87,8 @@ def fit(
     patience: int | None = None,
     max_bad_steps: int = 20,
     ema_decay: float | None = None,
+    mesh: Mesh | None = None,
+    shard_parameters: bool = False,
     progress: bool = True,
 ) -> FitResult:
     """Minimises the mean loss over the data, ``min_w E[loss(flow_w, batch)]``, by stochastic steps.
@@ -120,6 +128,14 @@ def fit(
         ema_decay: Decay in (0, 1), such as 0.999, of an exponential moving average of the weights,
             which is what is validated and returned; the decay at step t is at most
             (1 + t) / (10 + t). None averages nothing.
+        mesh: Devices to train on, ``jax.make_mesh((jax.device_count(),), ("data",))``: each takes
+            an equal part of the rows of every batch, whose size stays `batch_size`. Keys and order
+            of the data are those of one device, and so is the result but for rounding. A loss that
+            is a mean over rows and uses no key costs one all-reduce a step; any other is divided by
+            JAX. Of several processes, all call `fit` alike, with the same data or each with an
+            iterator over its own part of every batch.
+        shard_parameters: Split the weights and the optimiser's state over the mesh's devices as
+            well, and gather the weights in each step; for models whose state fills a device.
         progress: Show a progress bar.
 
     Returns:
@@ -140,8 +156,14 @@ def fit(
         patience=patience,
     )
     split_key, first_key, validation_key, train_key = jax.random.split(as_key(key, "fit: key"), 4)
+    placement = make_placement(mesh, shard_parameters, batch_size)
     source, held_out = make_source(
-        split_key, data, batch_size=batch_size, steps=steps, validation=validation
+        split_key,
+        data,
+        batch_size=batch_size,
+        steps=steps,
+        validation=validation,
+        placement=placement,
     )
     first = first_source(source)
     if patience is not None and held_out is None:
@@ -164,17 +186,32 @@ def fit(
 
     structure = structure_of(flow)
     state = start(
-        structure, flow, loss, optimizer, first, train_key, averaged=ema_decay is not None
+        structure,
+        flow,
+        loss,
+        optimizer,
+        first,
+        train_key,
+        averaged=ema_decay is not None,
+        placement=placement,
     )
-    run = make_run(structure, loss, optimizer, max_bad_steps, ema_decay)
-    evaluate = make_evaluate(structure, loss, batch_size)
+    by_shards = placement.devices > 1 and is_row_mean(
+        partial(at_step(loss, 0), flow), first.sample(first_key, PROBED_ROWS), first_key
+    )
+    run = make_run(structure, loss, optimizer, max_bad_steps, ema_decay, placement, by_shards)
+    evaluate = make_evaluate(structure, loss, batch_size, placement)
+    if not isinstance(source, IteratorSource):
+        source = placement.put_everywhere(source)
+    held_out, train_key, validation_key = placement.put_everywhere(
+        (held_out, train_key, validation_key)
+    )
     interval = validate_every or _default_interval(steps, batch_size, held_out)
     history = History([name for name in state.totals if name not in ("count", "loss")])
     best: Weights | None = None
     best_loss, validation_loss, unimproved = math.inf, math.nan, 0
     interrupted, step, length, last_part = False, 0, 1, first
 
-    with progress_bar(steps, visible=progress) as show:
+    with placement.exclusive(), progress_bar(steps, visible=progress) as show:
         try:
             while step < steps and unimproved != patience:
                 raise_if_stopped()
@@ -188,6 +225,8 @@ def fit(
                 step = int(state.step)
                 seconds = time.perf_counter() - began
                 length = max(1, min(4 * length, int(length * SECONDS_PER_CALL / seconds)))
+                if jax.process_count() > 1:  # which must all call the same
+                    length = interval
                 if int(state.bad_steps) == max_bad_steps:
                     break
                 if step < wanted:

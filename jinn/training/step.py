@@ -13,6 +13,7 @@ from jinn.bijectors.module import refresh
 from jinn.losses.schedule import at_step
 from jinn.training.data import CompiledSource
 from jinn.training.memo import remembered
+from jinn.training.placement import ONE_DEVICE, Placement
 from jinn.training.weights import Structure, Weights, copy
 
 Loss = Callable[..., tuple[Any, dict[str, Any]]]
@@ -62,6 +63,7 @@ def start(
     key: jax.Array,
     *,
     averaged: bool = False,
+    placement: Placement = ONE_DEVICE,
 ) -> State:
     """The state before the first step, sharing no buffer with the model.
 
@@ -73,6 +75,7 @@ def start(
         source: Where batches come from.
         key: The key of the training.
         averaged: Whether to average the weights.
+        placement: Where the state is to lie.
 
     Returns:
         The state.
@@ -95,7 +98,18 @@ def start(
         skipped=zero,
         totals=totals,
     )
-    return copy(state)
+    return copy(_placed(state, placement.put_weights, placement.put_everywhere))
+
+
+def _placed(state: State, weights: Callable[[Any], Any], rest: Callable[[Any], Any]) -> State:
+    """The state with one function applied to what is like weights, another to all else."""
+    like_weights = ("weights", "average", "good", "optimizer")
+    return State(
+        **{
+            name: (weights if name in like_weights else rest)(part)
+            for name, part in state._asdict().items()
+        }
+    )
 
 
 def _zero_totals(
@@ -138,6 +152,8 @@ def make_run(
     optimizer: optax.GradientTransformation,
     max_bad_steps: int,
     ema_decay: float | None = None,
+    placement: Placement = ONE_DEVICE,
+    by_shards: bool = False,
 ) -> Callable[[State, CompiledSource, jax.Array, int | Array], State]:
     """Compile the training loop; the same arguments give the same program, compiled once.
 
@@ -150,6 +166,8 @@ def make_run(
         optimizer: The optimiser.
         max_bad_steps: Number of skipped steps in a row that ends the loop.
         ema_decay: Decay of the average of the weights, for a state that has one.
+        placement: Where state and batch lie.
+        by_shards: Whether the loss is a mean over rows that uses no key.
 
     Returns:
         A function of the state (donated), the source, the key and the step to stop before.
@@ -161,10 +179,13 @@ def make_run(
     ) -> Any:
         return at_step(loss, step)(structure.model(Weights(trained, fixed)), batch, key)
 
+    differentiate = placement.value_and_gradient(objective, by_shards=by_shards)
+
     def one_step(source: CompiledSource, key: jax.Array, state: State) -> State:
         data_key, loss_key = jax.random.split(key)
         batch, order = source.draw(state.order, data_key, state.step)
-        (value, metrics), gradients = jax.value_and_grad(objective, has_aux=True)(
+        batch = placement.rows(batch)
+        (value, metrics), gradients = differentiate(
             *state.weights, batch, jax.random.fold_in(loss_key, state.step), state.step
         )
         updates, optimizer_state = update(
@@ -191,7 +212,7 @@ def make_run(
                 for old, new in zip(average, weights.trained, strict=True)
             ]
         measured = {"count": 1, "loss": value, **metrics}
-        return State(
+        new = State(
             weights=weights,
             average=average,
             good=good,
@@ -205,6 +226,7 @@ def make_run(
                 for name, total in state.totals.items()
             },
         )
+        return _placed(new, placement.weights, placement.replicated)
 
     @partial(jax.jit, donate_argnums=0)
     def run(state: State, source: CompiledSource, key: jax.Array, stop: int | Array) -> State:

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jinn.training.memo import remembered
+from jinn.training.placement import ONE_DEVICE, Placement
 from jinn.training.step import Loss
 from jinn.training.weights import Structure, Weights
 
 
 @remembered
 def make_evaluate(
-    structure: Structure, loss: Loss, chunk_rows: int
+    structure: Structure, loss: Loss, chunk_rows: int, placement: Placement = ONE_DEVICE
 ) -> Callable[[Weights, Any, jax.Array], Array]:
     """Compile the validation loss, a mean over rows; once for the same arguments.
 
@@ -25,6 +26,7 @@ def make_evaluate(
         structure: The structure of the model.
         loss: The loss function.
         chunk_rows: Rows evaluated at once.
+        placement: Where they lie.
 
     Returns:
         A function of the weights, the validation batch and a key.
@@ -48,7 +50,8 @@ def make_evaluate(
             )
             key, part_key = jax.random.split(key)
             losses = jax.lax.map(
-                lambda chunk: loss(model, *chunk)[0], (part, jax.random.split(part_key, count))
+                lambda chunk: loss(model, placement.rows(chunk[0]), chunk[1])[0],
+                (part, jax.random.split(part_key, count)),
             )
             total += length * losses.sum()
             first += count * length
