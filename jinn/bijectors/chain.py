@@ -62,7 +62,7 @@ class Chain(Reporting):
             fast_direction=joint_fast_direction(members),
         )
         self.bijectors: tuple[Bijector, ...] = nnx.data(members)
-        self.backprop = backprop
+        self.backprop: Backprop = backprop
 
     def __len__(self) -> int:
         """Number of members."""
