@@ -10,8 +10,18 @@ from PIL import Image
 from rich.console import Console
 
 from experiments.colorize import colours, metrics, photographs
-from experiments.colorize.colours import enlarge, shrink, to_networks, to_rgb, to_rgb_of_lightness
-from experiments.colorize.patches import fixed, random_patch, stream
+from experiments.colorize.colours import (
+    OFFSET,
+    SCALE,
+    develop,
+    enlarge,
+    saturate,
+    shrink,
+    to_networks,
+    to_rgb,
+    to_rgb_of_lightness,
+)
+from experiments.colorize.patches import fixed, noisy, random_patch, stream
 from experiments.colorize.photographs import HELD_OUT, SHIPPED, in_folder, read_photograph, shipped
 from experiments.colorize.settings import SMOKE
 
@@ -231,7 +241,7 @@ def test_the_stream_is_endless_repeatable_and_of_all_photographs(tmp_path):
     for i, color in enumerate([(250, 20, 20), (20, 250, 20), (20, 20, 250)]):
         paths.append(tmp_path / f"{i}.png")
         Image.new("RGB", (60, 50), color).save(paths[-1])
-    plain = replace(SMOKE, exposure=0.0, saturation=0.0)
+    plain = replace(SMOKE, exposure=0.0, tint=0.0, saturation=0.0)
     first = stream(paths, plain, seed=3)
     batches = [next(first) for _ in range(4)]
     for ab, lightness in batches:
@@ -246,19 +256,35 @@ def test_the_stream_is_endless_repeatable_and_of_all_photographs(tmp_path):
     assert len(hues) == 3
 
 
-def test_exposures_and_saturations_vary(tmp_path):
-    path = tmp_path / "green.png"
-    Image.new("RGB", (60, 50), (20, 250, 20)).save(path)
-    ab, lightness = next(stream([path], SMOKE, seed=0))
-    (level,), (truth,) = to_networks(np.full((1, 1, 1, 3), (20, 250, 20), np.uint8))[:2]
-    exponents = np.log((47.5 + 25.6 * lightness[:, 0, 0, 0]) / 100)
-    exponents /= np.log((47.5 + 25.6 * level.item()) / 100)
-    raw = [11.2 * part[..., 0] + 2.4 for part in (ab.mean((1, 2)), truth[0])]
-    factors = raw[0] / raw[1]
-    for found, spread in ((exponents, SMOKE.exposure), (factors, SMOKE.saturation)):
-        assert 0.5 * spread < np.log(found).std() < 1.7 * spread
-        assert abs(np.log(found).mean()) < spread
-    assert abs(np.corrcoef(exponents, factors)[0, 1]) < 0.8
+def test_patches_are_developed_and_saturated():
+    rgb = np.array([[[[0, 51, 255]]], [[[102, 102, 102]]]], np.uint8)
+    found = develop(rgb, np.array([[1.0, 2.0, 3.0], [0.5, 0.5, 0.5]], np.float32))
+    np.testing.assert_allclose(found[0, 0, 0], [0, 255 * 0.04, 255], rtol=1e-5)
+    np.testing.assert_allclose(found[1], 255 * np.sqrt(0.4), rtol=1e-5)
+    _, ab = to_networks(rgb)
+    factors = np.array([0.5, 2.0], np.float32)
+    raw, changed = (OFFSET[1:] + SCALE[1:] * part for part in (ab, saturate(ab, factors)))
+    np.testing.assert_allclose(changed, factors[:, None, None, None] * raw, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("varied", ["exposure", "tint", "saturation"])
+def test_patches_vary_as_the_settings_say(varied):
+    color = (200, 100, 50)
+    patches = np.full((4000, 8, 8, 3), color, np.uint8)
+    settings = replace(SMOKE, exposure=0.0, tint=0.0, saturation=0.0, noise=0.0)
+    settings = replace(settings, **{varied: 0.2})
+    ab, lightness = noisy(patches, settings, np.random.default_rng(0), varied=True)
+    (level,), (truth,) = to_networks(patches[:1])
+    if varied == "saturation":
+        np.testing.assert_allclose(lightness, level[0, 0, 0], rtol=1e-5)
+        factors = (11.2 * ab[:, 0, 0, 0] + 2.4) / (11.2 * truth[0, 0, 0] + 2.4)
+        assert np.log(factors).std() == pytest.approx(0.2, rel=0.1)
+        return
+    rgb = 255 * to_rgb(lightness, ab)[:, 0, 0]
+    exponents = np.log(np.log(rgb / 255) / np.log(np.array(color) / 255))
+    np.testing.assert_allclose(exponents.std(0), 0.2, rtol=0.1)
+    correlations = np.corrcoef(exponents.T)[np.triu_indices(3, 1)]
+    np.testing.assert_allclose(correlations, 1.0 if varied == "exposure" else 0.0, atol=0.06)
 
 
 def test_fixed_patches_do_not_change():

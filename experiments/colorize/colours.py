@@ -80,25 +80,32 @@ def to_rgb_of_lightness(
     return rgb
 
 
-def vary(
-    lightness: Lightness, colours: Colours, exposures: Factors, saturations: Factors
-) -> tuple[Lightness, Colours]:
-    """Other exposures, ``100 (L / 100)^e``, and saturations, ``s ab``, of photographs.
+def develop(rgb: Rgb, exponents: Float[np.ndarray, "*batch 3"]) -> Rgb:
+    """Other exposures and tints of photographs, each channel to the power of an exponent.
 
     Args:
-        lightness: L in the networks' units.
-        colours: ab in the networks' units.
-        exposures: The exponent e of each photograph, darker above 1.
-        saturations: The factor s of each.
+        rgb: Photographs in sRGB, values in [0, 255].
+        exponents: Those of each photograph's red, green and blue, darker above 1.
 
     Returns:
-        L and ab, in the networks' units.
+        Of the same shape and range, as real numbers.
     """
-    share = np.clip((lightness * SCALE[0] + OFFSET[0]) / 100, 0, 1)
-    varied = 100 * share ** exposures[..., None, None, None]
-    factors = saturations[..., None, None, None]
-    ab = factors * (colours * SCALE[1:] + OFFSET[1:])
-    return (varied - OFFSET[0]) / SCALE[0], (ab - OFFSET[1:]) / SCALE[1:]
+    share = rgb.astype(np.float32) / 255
+    return 255 * share ** exponents[..., None, None, :]
+
+
+def saturate(colours: Colours, factors: Factors) -> Colours:
+    """Other saturations, ``s ab``, of photographs.
+
+    Args:
+        colours: ab in the networks' units.
+        factors: The factor s of each photograph.
+
+    Returns:
+        ab in the networks' units.
+    """
+    ab = factors[..., None, None, None] * (colours * SCALE[1:] + OFFSET[1:])
+    return (ab - OFFSET[1:]) / SCALE[1:]
 
 
 def shrink(colours: Colours, factor: int) -> Colours:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import grain
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Real, UInt8
 from PIL import Image
 
-from experiments.colorize.colours import shrink, to_networks, vary
+from experiments.colorize.colours import develop, saturate, shrink, to_networks
 from experiments.colorize.photographs import reader
 from experiments.colorize.settings import Settings
 
@@ -22,7 +22,7 @@ def stream(paths: Sequence[Path], settings: Settings, seed: int) -> Iterator[Bat
     """Endless random patches: colours with dequantisation noise, and lightness.
 
     Each photograph that is visited gives `patches_per_photograph` patches: squares of random size
-    and place, mirrored, turned, and of another exposure and saturation. Grain reads ahead in
+    and place, mirrored, turned, and of another exposure, tint and saturation. Grain reads ahead in
     threads.
 
     Args:
@@ -82,7 +82,7 @@ def random_patch(
 
 
 def noisy(
-    patches: UInt8[np.ndarray, "n height width 3"],
+    patches: Real[np.ndarray, "n height width 3"],
     settings: Settings,
     rng: np.random.Generator,
     *,
@@ -90,14 +90,17 @@ def noisy(
 ) -> Batch:
     """Colours with the noise that makes them real numbers, and lightness.
 
-    They are as photographed, or of other exposures and saturations.
+    They are as photographed, or of other exposures, tints and saturations.
     """
+    if varied:
+        exposure, tints = (rng.standard_normal((len(patches), n)) for n in (1, 3))
+        exponents = np.exp(settings.exposure * exposure + settings.tint * tints)
+        patches = develop(patches, exponents.astype(np.float32))
     lightness, colours = to_networks(patches)
     colours = shrink(colours, settings.factor)
     if varied:
-        spreads = np.array([[settings.exposure], [settings.saturation]])
-        factors = np.exp(spreads * rng.standard_normal((2, len(colours)))).astype(np.float32)
-        lightness, colours = vary(lightness, colours, *factors)
+        factors = np.exp(settings.saturation * rng.standard_normal(len(colours)))
+        colours = saturate(colours, factors.astype(np.float32))
     noise = rng.standard_normal(colours.shape, np.float32)
     return colours + np.float32(settings.noise) * noise, lightness
 

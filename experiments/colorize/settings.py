@@ -27,7 +27,8 @@ class Settings:
         batch_size: Patches a step.
         patches_per_photograph: Those of one visit to a photograph.
         turned: Turn patches by 0 to 270 degrees; else they are mirrored only.
-        exposure: Deviation of the logarithm of a patch's exponent of lightness.
+        exposure: Deviation of the logarithm of a patch's exponent, for red, green and blue alike.
+        tint: That of further exponents, for each of them by itself.
         saturation: Deviation of the logarithm of the factor on its colours.
         learning_rate: Highest learning rate.
         ema_decay: Decay of the average of the weights.
@@ -48,8 +49,9 @@ class Settings:
     batch_size: int = 48
     patches_per_photograph: int = 8
     turned: bool = True
-    exposure: float = 0.5
-    saturation: float = 0.3
+    exposure: float = 0.4
+    tint: float = 0.3
+    saturation: float = 0.4
     learning_rate: float = 1e-3
     ema_decay: float = 0.995
     test_patches: int = 256
@@ -68,13 +70,13 @@ PRESETS = {
         preset="default",
         network={
             "scales": (
-                Stage(depth=2, hidden=(16, 16)),
+                Stage(depth=2, hidden=(24, 24)),
                 Stage("haar", depth=4, keep=4),
                 Stage("haar", depth=4, keep=8),
                 Stage("haar", depth=4),
             ),
-            "hidden": (32, 32),
-            "features": (16, 32, 48, 64),
+            "hidden": (48, 48),
+            "features": (32, 48, 64, 64),
         },
     ),
     "paper": Settings(
@@ -133,6 +135,7 @@ PRESETS = {
         ema_decay=0.999,
         turned=False,
         exposure=0.0,
+        tint=0.0,
         saturation=0.0,
         test_patches=128,
     ),
