@@ -160,7 +160,7 @@ def compare_gradients(settings: Settings) -> dict[str, float]:
     """How far gradients of "invert" are from those of "store", relative to each leaf's largest.
 
     Parameters are moved from their start, which is the identity, by normal noise of a deviation of
-    0.5, divided by the root of the number of inputs for kernels and by 10 for all else.
+    0.2, divided by the root of the number of inputs for kernels and by 10 for all else.
     """
     depth, batch = settings.compared_depth, settings.compared_batch
     gradients = []
@@ -189,7 +189,7 @@ def _moved(flow: jinn.Flow) -> jinn.Flow:
     rng = np.random.default_rng(2)
 
     def move(leaf: Any, learns: bool) -> jax.Array:
-        size = 0.5 / np.sqrt(leaf.shape[-1]) if leaf.ndim > 2 else 0.05
+        size = 0.2 / np.sqrt(leaf.shape[-1]) if leaf.ndim > 2 else 0.02
         noise = size * rng.normal(size=leaf.shape) * learns
         return leaf + jnp.asarray(noise, leaf.dtype)
 

@@ -1,7 +1,6 @@
 """`fit` on several devices: the same losses, one all-reduce a step, and its errors."""
 
 import os
-import re
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 import jinn
+from benchmarks.collectives import executed_collectives
 from jinn.flows import real_nvp
 from jinn.training.data import ArraySource, SimulatorSource
 from jinn.training.optimizer import default_optimizer
@@ -20,7 +20,6 @@ from jinn.training.weights import structure_of
 
 KEY = jax.random.key(0)
 MODEL = {"kernel": jnp.ones((4, 6)), "bias": jnp.zeros(3), "scale": jnp.ones(())}
-COLLECTIVE = r" (?:all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
 
 pytestmark = pytest.mark.skipif(jax.device_count() < 2, reason="needs two devices")
 
@@ -103,32 +102,42 @@ def test_losses_are_told_apart():
 
 
 def collectives(model, loss, source, n, *, by_shards=True):
-    """By the name of the computation that holds them."""
+    """What a step executes."""
     structure, placement = structure_of(model), make_placement(mesh(n), False, source.batch_size)
     optimizer = default_optimizer(1e-3, 100, weight_decay=0.0)
     run = make_run(structure, loss, optimizer, 20, None, placement, by_shards)
     state = start(structure, model, loss, optimizer, source, KEY, placement=placement)
     key, source = placement.put_everywhere((KEY, source))
-    text = run.lower(state, source, key, jnp.int32(5)).compile().as_text()
-    found, computation = [], ""
-    for line in text.splitlines():
-        header = re.match(r"(?:ENTRY )?%?(\S+) \(.*\{$", line)
-        computation = header.group(1) if header else computation
-        if re.search(COLLECTIVE, line):
-            found.append((computation, line))
-    bodies = re.findall(r"while\(.*body=%?([\w.\-]+)", text)
-    return found, bodies
+    return executed_collectives(run.lower(state, source, key, jnp.int32(5)).compile().as_text())
 
 
 @pytest.mark.parametrize(
     "source", [ArraySource(DATA, jnp.arange(100), 8), SimulatorSource(simulate, 8)]
 )
 def test_a_step_executes_one_all_reduce(source):
-    found, bodies = collectives(MODEL, quiet_loss, source, 2)
-    assert len(found) == 1 and " all-reduce(" in found[0][1]
-    assert bodies.count(found[0][0]) == 1  # the loop over steps
-    found, _ = collectives(MODEL, noisy_loss, source, 2, by_shards=False)
-    assert found
+    found = collectives(MODEL, quiet_loss, source, 2)
+    assert found.counts == {"all-reduce": 1}
+    numbers = sum(leaf.size for leaf in MODEL.values()) + 2  # the loss and its metric
+    assert found.bytes == 4 * numbers
+
+
+def test_collectives_in_loops_count_as_often_as_they_run():
+    def summed(x):
+        def step(carry, row):
+            return carry + jax.lax.psum(jnp.sin(carry) * row, "data"), None
+
+        return jax.lax.scan(step, jnp.zeros(6), x)[0]
+
+    spec = jax.sharding.PartitionSpec
+    devices = make_placement(mesh(), False, 2).mesh
+    assert devices is not None
+    split = jax.shard_map(
+        summed, mesh=devices, in_specs=spec(None, "data"), out_specs=spec(), check_vma=False
+    )
+    found = executed_collectives(jax.jit(split).lower(jnp.ones((7, 12))).compile().as_text())
+    assert found.counts == {"all-reduce": 7} and found.bytes == 7 * 6 * 4
+    with pytest.raises(ValueError, match="text of a compiled program"):
+        executed_collectives("nothing")
 
 
 @pytest.mark.thorough
@@ -165,8 +174,8 @@ for n in (1, 2, 4, 8):
     np.testing.assert_allclose(losses(test_mesh.mesh(n)), expected, rtol=1e-5, atol=1e-5)
     source = ArraySource((x, x[:, :2]), jax.numpy.arange(300), 16)
     if n == 8:
-        found, bodies = test_mesh.collectives(flow, negative_log_likelihood, source, n)
-        assert len(found) == 1 and bodies.count(found[0][0]) == 1, found
+        found = test_mesh.collectives(flow, negative_log_likelihood, source, n)
+        assert found.counts == {"all-reduce": 1}, found
 print("same")
 """
 
