@@ -98,7 +98,12 @@ def test_losses_are_told_apart():
     def of(loss):
         return is_row_mean(lambda batch, key: loss(MODEL, batch, key), DATA, KEY)
 
-    assert of(quiet_loss) and not of(noisy_loss) and not of(coupled_loss)
+    def wants_many(model, batch, key):
+        if len(batch[0]) < 100:
+            raise ValueError("too few rows")
+        return quiet_loss(model, batch, key)
+
+    assert of(quiet_loss) and not of(noisy_loss) and not of(coupled_loss) and not of(wants_many)
 
 
 def collectives(model, loss, source, n, *, by_shards=True):
@@ -195,6 +200,8 @@ own = iter([tuple(leaf[part] for leaf in batch) for batch in everything])
 for data in (test_mesh.DATA, test_mesh.simulate, own):
     result = test_mesh.trained(data, validation=None, mesh=mesh)
     print("losses", *result.history["loss"])
+own = {"weights": np.full(3, 7.0 + jax.process_index())}
+print("agreed", *test_mesh.make_placement(mesh, False, 8).agreed(own)["weights"])
 jax.distributed.shutdown()
 """
 
@@ -229,6 +236,7 @@ def test_two_processes_train_together_each_on_its_part_of_a_batch():
     for output, errors in outputs:
         found = [line.split()[1:] for line in output.splitlines() if line.startswith("losses")]
         assert len(found) == 3, errors
+        assert "agreed 7.0 7.0 7.0" in output
         for data, values in zip((DATA, simulate, batches()), found, strict=True):
             expected = trained(data, validation=None).history["loss"]
             np.testing.assert_allclose(np.array(values, float), expected, rtol=1e-4)

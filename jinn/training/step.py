@@ -83,7 +83,7 @@ def start(
     Raises:
         ValueError: If the loss does not return a scalar and a dict of scalars.
     """
-    weights = structure.weights(model)
+    weights = placement.agreed(structure.weights(model))
     average = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in weights.trained]
     totals = _zero_totals(structure, weights, loss, source, key)
     zero = jnp.zeros((), jnp.int32)
