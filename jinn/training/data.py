@@ -181,8 +181,26 @@ class IteratorSource:
         if first is nothing:
             raise ValueError("fit: the iterator of batches is empty; make a new one")
         self.first = BatchSource(_as_arrays(first, "iterator's first batch"))
-        self._batches = itertools.chain([first], batches)
+        self._iterator: Any = batches
+        self._batches: Iterator[Any] = itertools.chain([first], batches)
         self._placement = placement
+
+    def position(self) -> Any:
+        """The state of an iterator that has one, such as grain's; else None."""
+        return self._iterator.get_state() if hasattr(self._iterator, "get_state") else None
+
+    def go_on(self, step: int, position: Any) -> None:
+        """Leave out the batches of steps that were done before.
+
+        Args:
+            step: Their number, which an iterator without a state is advanced by.
+            position: What `position` gave after them.
+        """
+        if position is not None and hasattr(self._iterator, "set_state"):
+            self._iterator.set_state(position)
+            self._batches = self._iterator
+        else:
+            self._batches = itertools.islice(self._batches, step, None)
 
     def parts(self, step: int, stop: int) -> Iterator[tuple[BatchSource, int]]:
         """Take the batches from one step to another, or to the iterator's end.
