@@ -55,12 +55,11 @@ class Checkpoints:
         self.directory = Path(directory).absolute()
         self.arguments = json.loads(json.dumps(arguments))
         options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True)
-        try:
-            self._manager = ocp.CheckpointManager(self.directory, options=options)
-        except (FileExistsError, NotADirectoryError, ValueError) as error:
+        if self.directory.exists() and not self.directory.is_dir():
             raise ValueError(
-                f"fit: expected checkpoint_dir to be a folder, got {directory}: {error}"
-            ) from error
+                f"fit: expected checkpoint_dir to be a folder, got the file {directory}"
+            )
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
 
     def save(self, step: int, snapshot: Snapshot) -> None:
         """Begin to write a checkpoint; a failure is a warning, and older ones stay.
