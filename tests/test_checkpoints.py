@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import jinn
-from jinn.training.checkpoint import Checkpoints
+from jinn.training.checkpoint import Checkpoints, Snapshot
 
 KEY = jax.random.key(3)
 MODEL = {"kernel": jnp.ones((4, 3)), "bias": jnp.zeros(3)}
@@ -141,6 +141,19 @@ def test_an_iterator_with_a_state_is_set_back(tmp_path, monkeypatch):
     data = Positioned()
     same(whole, train(data, tmp_path, validation=X[:10]))
     assert data.taken[0] == 0 and data.taken[1] > 2  # the first tells the shapes
+
+
+def test_a_checkpoint_holds_what_was_there_when_it_was_begun(tmp_path):
+    state, steps = {"count": jnp.zeros(2)}, list(range(1000))
+    numbers = {"history": {"step": list(steps)}}
+    checkpoints = Checkpoints(tmp_path, {})
+    checkpoints.save(9, Snapshot(state, None, numbers))
+    numbers["history"]["step"].append(-1)
+    checkpoints.wait()
+    found = checkpoints.restore(state, lambda state: state)
+    checkpoints.close()
+    assert found is not None and found[0] == 9
+    assert found[1].numbers["history"]["step"] == steps
 
 
 def damage(folder):

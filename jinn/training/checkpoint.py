@@ -53,7 +53,7 @@ class Checkpoints:
         logging.getLogger("absl").setLevel(logging.ERROR)
         self._orbax = ocp
         self.directory = Path(directory).absolute()
-        self.arguments = json.loads(json.dumps(arguments))
+        self.arguments = _frozen(arguments)
         options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True)
         if self.directory.exists() and not self.directory.is_dir():
             raise ValueError(
@@ -69,13 +69,15 @@ class Checkpoints:
             snapshot: What the training carries, copied before this returns.
         """
         ocp = self._orbax
-        about = {
-            "format": FORMAT,
-            "arguments": self.arguments,
-            "numbers": snapshot.numbers,
-            "position": _written(snapshot.position),
-            "has_best": snapshot.best is not None,
-        }
+        about = _frozen(
+            {
+                "format": FORMAT,
+                "arguments": self.arguments,
+                "numbers": snapshot.numbers,
+                "position": _written(snapshot.position),
+                "has_best": snapshot.best is not None,
+            }
+        )
         arrays = _plain({"state": snapshot.state, "best": snapshot.best})
         try:
             if step in self._manager.all_steps():
@@ -237,6 +239,11 @@ def _shaped(like: Any, kept: dict[str, Any]) -> Any:
         for value, leaf in zip(values, leaves, strict=True)
     ]
     return jax.tree.unflatten(treedef, values)
+
+
+def _frozen(tree: Any) -> Any:
+    """A copy as JSON reads it: what is written in the background must not change until then."""
+    return json.loads(json.dumps(tree))
 
 
 def _is_key(leaf: Any) -> bool:
