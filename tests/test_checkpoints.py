@@ -212,7 +212,7 @@ import sys, pathlib
 import numpy as np
 import test_checkpoints as here
 result = here.train(here.batches(pause=0.05), sys.argv[1], validate_every=4)
-np.savez(sys.argv[2], **{name: np.asarray(leaf) for name, leaf in result.flow.items()})
+np.savez(sys.argv[2], **result.flow, **result.history)
 """
 
 
@@ -244,5 +244,6 @@ def test_a_killed_training_ends_where_an_uninterrupted_one_does(tmp_path):
         assert process.wait() == -signal.SIGKILL
     subprocess.run(command("killed"), env=environment, check=True)
     whole, killed = (np.load(tmp_path / f"{name}.npz") for name in ("whole", "killed"))
-    for name in MODEL:
-        np.testing.assert_array_equal(killed[name], whole[name])
+    assert set(whole.files) == {*MODEL, "step", "loss", "validation_loss", "error"}
+    for name in whole.files:
+        np.testing.assert_array_equal(killed[name], whole[name], err_msg=name)

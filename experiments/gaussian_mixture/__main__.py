@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kept, unfinished = keep_runs(path, wanted, make, command=command, console=console)
 
     def settings_now(name: str) -> Settings | None:
-        _, method, _ = (*name.split("/"), "", "")[:3]
+        method = name.partition("/")[2].partition("/")[0]
         known = method in METHODS
         return chosen(method, options.steps, smoke_run=options.smoke) if known else None
 

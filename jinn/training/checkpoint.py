@@ -74,7 +74,7 @@ class Checkpoints:
                 "format": FORMAT,
                 "arguments": self.arguments,
                 "numbers": snapshot.numbers,
-                "position": _written(snapshot.position),
+                "position": _encoded(snapshot.position),
                 "has_best": snapshot.best is not None,
             }
         )
@@ -138,7 +138,7 @@ class Checkpoints:
                 continue
             restored = _shaped(wanted, kept)
             snapshot = Snapshot(
-                restored["state"], restored["best"], about["numbers"], _read(about["position"])
+                restored["state"], restored["best"], about["numbers"], _decoded(about["position"])
             )
             return step, snapshot
         if found:
@@ -250,14 +250,14 @@ def _is_key(leaf: Any) -> bool:
     return bool(jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key))
 
 
-def _written(position: Any) -> Any:
+def _encoded(position: Any) -> Any:
     """An iterator's state as JSON."""
     if isinstance(position, bytes):
         return {"bytes": base64.b64encode(position).decode()}
     return position
 
 
-def _read(position: Any) -> Any:
+def _decoded(position: Any) -> Any:
     if isinstance(position, dict) and set(position) == {"bytes"}:
         return base64.b64decode(position["bytes"])
     return position
