@@ -27,9 +27,9 @@ import jinn
 from benchmarks.collectives import KINDS, executed_collectives
 from experiments.record import environment, parameter_count
 from jinn.losses import negative_log_likelihood
-from jinn.training.data import ArraySource
 from jinn.training.optimizer import default_optimizer
 from jinn.training.placement import make_placement
+from jinn.training.sources import ArraySource
 from jinn.training.step import make_run, start
 from jinn.training.weights import structure_of
 

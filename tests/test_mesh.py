@@ -12,9 +12,9 @@ import pytest
 import jinn
 from benchmarks.collectives import executed_collectives
 from jinn.flows import real_nvp
-from jinn.training.data import ArraySource, SimulatorSource
 from jinn.training.optimizer import default_optimizer
 from jinn.training.placement import is_row_mean, make_placement
+from jinn.training.sources import ArraySource, SimulatorSource
 from jinn.training.step import make_run, start
 from jinn.training.weights import structure_of
 
@@ -164,7 +164,7 @@ import jinn
 import test_mesh
 from jinn.flows import real_nvp
 from jinn.losses import negative_log_likelihood
-from jinn.training.data import ArraySource
+from jinn.training.sources import ArraySource
 
 x = jax.random.normal(jax.random.key(1), (300, 3))
 flow = jinn.initialize(real_nvp(3, condition_dim=2, depth=4, hidden=(8,), rngs=0), x, x[:, :2])

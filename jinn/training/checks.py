@@ -32,7 +32,7 @@ def check_options(learning_rate: float, ema_decay: float | None, **counts: Any) 
             f"fit: ema_decay must be between 0 and 1, such as 0.999, or None, got {ema_decay!r}"
         )
     for name, value in counts.items():
-        if value is None and name in ("validate_every", "patience"):
+        if value is None and name in ("validate_every", "patience", "checkpoint_every"):
             continue
         if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise ValueError(f"fit: {name} must be a whole number of at least 1, got {value!r}")

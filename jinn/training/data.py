@@ -4,160 +4,24 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from jinn.training.checks import check_finite, check_rows, validation_rows
 from jinn.training.placement import ONE_DEVICE, Placement
+from jinn.training.sources import (
+    ArraySource,
+    BatchSource,
+    CompiledSource,
+    SimulatorSource,
+    take,
+)
 
 MOST_SIMULATED_VALIDATION_ROWS = 10_000
-
-
-@partial(
-    jax.tree_util.register_dataclass, data_fields=["arrays", "rows"], meta_fields=["batch_size"]
-)
-@dataclass(frozen=True)
-class ArraySource:
-    """Batches of rows of arrays, in an order that is new in every epoch.
-
-    An epoch has as many whole batches as fit; the rows left over differ from epoch to epoch.
-
-    Attributes:
-        arrays: A pytree of arrays with one leading axis of rows, on the device.
-        rows: Indices of the rows to draw from, in random order.
-        batch_size: Rows in a batch.
-    """
-
-    arrays: Any
-    rows: Any
-    batch_size: int
-
-    def start(self) -> Any:
-        """The order that the first call of `draw` is given."""
-        return self.rows
-
-    def draw(self, order: Any, key: jax.Array, step: Array) -> tuple[Any, Any]:
-        """Take the batch of a step, and shuffle where an epoch begins.
-
-        Args:
-            order: The order of the current epoch, row indices.
-            key: The key of the whole training.
-            step: Number of the step, from 0.
-
-        Returns:
-            The batch, and the order for the next step.
-        """
-        batches = self.rows.size // self.batch_size
-        epoch, position = step // batches, step % batches
-        order = jax.lax.cond(
-            position == 0,
-            lambda: jax.random.permutation(jax.random.fold_in(key, epoch), self.rows),
-            lambda: order,
-        )
-        chosen = jax.lax.dynamic_slice_in_dim(order, position * self.batch_size, self.batch_size)
-        return take(self.arrays, chosen), order
-
-    def sample(self, key: jax.Array, rows: int) -> Any:
-        """A batch of at most so many training rows.
-
-        Args:
-            key: Not used: the rows are in random order.
-            rows: Number of rows wanted.
-
-        Returns:
-            The batch.
-        """
-        return take(self.arrays, self.rows[:rows])
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["simulate", "batch_size"])
-@dataclass(frozen=True)
-class SimulatorSource:
-    """Batches that are simulated inside the training step, each fresh.
-
-    Attributes:
-        simulate: The simulator, ``simulate(key, n) -> batch`` of n rows, traceable by JAX.
-        batch_size: Rows in a batch.
-    """
-
-    simulate: Callable[[jax.Array, int], Any]
-    batch_size: int
-
-    def start(self) -> Any:
-        """The order of rows, of which there is none."""
-        return None
-
-    def draw(self, order: Any, key: jax.Array, step: Array) -> tuple[Any, Any]:
-        """Simulate the batch of a step.
-
-        Args:
-            order: None.
-            key: The key of the whole training.
-            step: Number of the step, from 0.
-
-        Returns:
-            The batch, and None.
-        """
-        return self.simulate(jax.random.fold_in(key, step), self.batch_size), None
-
-    def sample(self, key: jax.Array, rows: int) -> Any:
-        """Simulate a batch.
-
-        Args:
-            key: A JAX key.
-            rows: Number of rows.
-
-        Returns:
-            The batch.
-        """
-        return jax.jit(self.simulate, static_argnums=1)(key, rows)
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=["batch"], meta_fields=[])
-@dataclass(frozen=True)
-class BatchSource:
-    """One batch for one step.
-
-    Attributes:
-        batch: A pytree of arrays with one leading axis of rows.
-    """
-
-    batch: Any
-
-    def start(self) -> Any:
-        """The order of rows, of which there is none."""
-        return None
-
-    def draw(self, order: Any, key: jax.Array, step: Array) -> tuple[Any, Any]:
-        """Hand out the batch.
-
-        Args:
-            order: None.
-            key: Not used.
-            step: Not used.
-
-        Returns:
-            The batch, and None.
-        """
-        return self.batch, None
-
-    def sample(self, key: jax.Array, rows: int) -> Any:
-        """At most so many rows of the batch.
-
-        Args:
-            key: Not used.
-            rows: Number of rows.
-
-        Returns:
-            The batch or its first rows.
-        """
-        return jax.tree.map(lambda array: array[:rows], self.batch)
 
 
 class IteratorSource:
@@ -181,8 +45,26 @@ class IteratorSource:
         if first is nothing:
             raise ValueError("fit: the iterator of batches is empty; make a new one")
         self.first = BatchSource(_as_arrays(first, "iterator's first batch"))
-        self._batches = itertools.chain([first], batches)
+        self._iterator: Any = batches
+        self._batches: Iterator[Any] = itertools.chain([first], batches)
         self._placement = placement
+
+    def position(self) -> Any:
+        """The state of an iterator that has one, such as grain's; else None."""
+        return self._iterator.get_state() if hasattr(self._iterator, "get_state") else None
+
+    def go_on(self, step: int, position: Any) -> None:
+        """Leave out the batches of steps that were done before.
+
+        Args:
+            step: Their number, which an iterator without a state is advanced by.
+            position: What `position` gave after them.
+        """
+        if position is not None and hasattr(self._iterator, "set_state"):
+            self._iterator.set_state(position)
+            self._batches = self._iterator
+        else:
+            self._batches = itertools.islice(self._batches, step, None)
 
     def parts(self, step: int, stop: int) -> Iterator[tuple[BatchSource, int]]:
         """Take the batches from one step to another, or to the iterator's end.
@@ -205,9 +87,6 @@ class IteratorSource:
             _check_form(arrays, what, like=self.first.batch)
             yield BatchSource(arrays), end
 
-
-CompiledSource = ArraySource | SimulatorSource | BatchSource
-"""What a compiled step draws its batch from."""
 
 Source = ArraySource | SimulatorSource | IteratorSource
 
@@ -239,19 +118,6 @@ def parts(source: Source, step: int, stop: int) -> Iterator[tuple[CompiledSource
     if isinstance(source, IteratorSource):
         return source.parts(step, stop)
     return iter([(source, stop)])
-
-
-def take(arrays: Any, rows: Array) -> Any:
-    """Gather rows of all arrays of a pytree.
-
-    Args:
-        arrays: A pytree of arrays with a leading axis of rows.
-        rows: Valid row indices.
-
-    Returns:
-        The pytree of the chosen rows.
-    """
-    return jax.tree.map(lambda array: array.at[rows].get(mode="promise_in_bounds"), arrays)
 
 
 def make_source(

@@ -1,6 +1,7 @@
 """`fit`: train a flow, or any other pytree, on arrays, a simulator or an iterator of batches."""
 
 import math
+import os
 import time
 import warnings
 from functools import partial
@@ -17,6 +18,13 @@ from jinn.bijectors.module import first_not_finite, initialize, needs_initializa
 from jinn.losses.likelihood import negative_log_likelihood, split_batch
 from jinn.losses.schedule import at_step
 from jinn.networks.randomness import as_key
+from jinn.training.checkpoint import (
+    Checkpoints,
+    Snapshot,
+    listed,
+    shapes_of,
+    termination_noticed,
+)
 from jinn.training.checks import check_options, check_sizes, named_leaves
 from jinn.training.data import IteratorSource, first_source, make_source, parts
 from jinn.training.history import History, means
@@ -87,6 +95,8 @@ def fit(
     patience: int | None = None,
     max_bad_steps: int = 20,
     ema_decay: float | None = None,
+    checkpoint_dir: str | os.PathLike | None = None,
+    checkpoint_every: int | None = None,
     mesh: Mesh | None = None,
     shard_parameters: bool = False,
     progress: bool = True,
@@ -128,6 +138,14 @@ def fit(
         ema_decay: Decay in (0, 1), such as 0.999, of an exponential moving average of the weights,
             which is what is validated and returned; the decay at step t is at most
             (1 + t) / (10 + t). None averages nothing.
+        checkpoint_dir: A folder for checkpoints. The same call goes on from the newest of them, and
+            ends bit for bit where it would have ended without a break, so it can simply be made
+            again after a crash; one that had ended gives its result at once. A SIGTERM, as before a
+            pre-emption, writes a checkpoint and ends the process by SystemExit, Ctrl-C writes one
+            too. Iterators with `get_state` and `set_state`, such as grain's, are set back; others
+            must begin anew, and give the batches that were used once more.
+        checkpoint_every: Steps from one checkpoint to the next; None writes one with each entry in
+            the history.
         mesh: Devices to train on, ``jax.make_mesh((jax.device_count(),), ("data",))``: each takes
             an equal part of the rows of every batch, whose size stays `batch_size`. Keys and order
             of the data are those of one device, and so is the result but for rounding. A loss that
@@ -154,6 +172,7 @@ def fit(
         max_bad_steps=max_bad_steps,
         validate_every=validate_every,
         patience=patience,
+        checkpoint_every=checkpoint_every,
     )
     split_key, first_key, validation_key, train_key = jax.random.split(as_key(key, "fit: key"), 4)
     placement = make_placement(mesh, shard_parameters, batch_size)
@@ -210,14 +229,54 @@ def fit(
     best: Weights | None = None
     best_loss, validation_loss, unimproved = math.inf, math.nan, 0
     interrupted, step, length, last_part = False, 0, 1, first
+    checkpoints = None
+    if checkpoint_dir is not None:
+        arguments = {
+            "arrays": shapes_of(flow),
+            "optimizer": shapes_of(state.optimizer),
+            "metrics": list(state.totals),
+            "key": listed(as_key(key, "fit: key")),
+            "steps": steps,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "ema_decay": ema_decay,
+            "interval": interval,
+            "patience": patience,
+        }
+        checkpoints = Checkpoints(checkpoint_dir, arguments)
+        found = checkpoints.restore(state, lambda state: state.averaged())
+        if found is not None:
+            step, (state, best, numbers, position) = found
+            best_loss, validation_loss, unimproved = numbers["validation"]
+            history.restore(numbers["history"])
+            if isinstance(source, IteratorSource):
+                source.go_on(step, position)
+    saved, every = step, checkpoint_every or interval
 
-    with placement.exclusive(), progress_bar(steps, visible=progress) as show:
+    def save(wait: bool = False) -> None:
+        if checkpoints is None or step == 0:
+            return
+        position = source.position() if isinstance(source, IteratorSource) else None
+        numbers = {
+            "validation": (best_loss, validation_loss, unimproved),
+            "history": history.columns,
+        }
+        # A copy, since the next call is given the arrays of the state to write over.
+        checkpoints.save(step, Snapshot(copy(state), best, numbers, position))
+        if wait:
+            checkpoints.wait()
+
+    with (
+        placement.exclusive(),
+        termination_noticed(checkpoints is not None) as terminated,
+        progress_bar(steps, visible=progress) as show,
+    ):
         try:
             while step < steps and unimproved != patience:
                 raise_if_stopped()
                 target = min((step // interval + 1) * interval, steps)
                 began = time.perf_counter()
-                wanted = min(step + length, target)
+                wanted = min(step + length, target, saved + every)
                 for part, stop in parts(source, step, wanted):
                     with interrupt_deferred():
                         last_part = part
@@ -248,8 +307,21 @@ def fit(
                 show(step, means(state.totals)["loss"], validation_loss)
                 if step == target:
                     state = state._replace(totals=jax.tree.map(jnp.zeros_like, state.totals))
+                if step >= saved + every or step == steps or unimproved == patience:
+                    save()
+                    saved = step
+                if terminated():
+                    save(wait=True)
+                    raise SystemExit(
+                        f"fit: ended by SIGTERM at step {step} of {steps}; the checkpoint is in "
+                        f"{checkpoint_dir}, and the same call goes on from there"
+                    )
         except KeyboardInterrupt:
             interrupted = True
+            save()
+        finally:
+            if checkpoints is not None:
+                checkpoints.close()
 
     if history.last_step < int(state.step):
         history.add(int(state.step), state.totals, math.nan)

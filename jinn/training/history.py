@@ -1,5 +1,8 @@
 """The record of a training: losses and metrics, one entry an interval."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import jax
 import numpy as np
 from jaxtyping import Array
@@ -25,6 +28,14 @@ class History:
     def last_step(self) -> int:
         """Step of the last entry, 0 before the first."""
         return int(self.columns["step"][-1]) if self.columns["step"] else 0
+
+    def restore(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Take the entries of an earlier training of the same metrics.
+
+        Args:
+            columns: Its `columns`.
+        """
+        self.columns = {name: list(columns[name]) for name in self.columns}
 
     def add(self, step: int, totals: dict[str, Array], validation_loss: float) -> None:
         """Add an entry.

@@ -11,9 +11,9 @@ from jaxtyping import Array
 
 from jinn.bijectors.module import refresh
 from jinn.losses.schedule import at_step
-from jinn.training.data import CompiledSource
 from jinn.training.memo import remembered
 from jinn.training.placement import ONE_DEVICE, Placement
+from jinn.training.sources import CompiledSource
 from jinn.training.weights import Structure, Weights, copy
 
 Loss = Callable[..., tuple[Any, dict[str, Any]]]

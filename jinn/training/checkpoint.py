@@ -1,0 +1,269 @@
+"""Checkpoints of a training in a folder, from which it goes on as if it had never ended."""
+
+import base64
+import json
+import logging
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+FORMAT = 1
+KEPT = 3
+"""Newest checkpoints that are kept. Each holds the best weights so far, too."""
+
+
+class Snapshot(NamedTuple):
+    """What `fit` carries from one step to the next.
+
+    Attributes:
+        state: The compiled loop's state, a pytree of arrays.
+        best: The best weights by validation, or None.
+        numbers: JSON: best and last validation loss, validations without a new best, the history.
+        position: The iterator's own state, or None for data that need none.
+    """
+
+    state: Any
+    best: Any
+    numbers: dict[str, Any]
+    position: Any = None
+
+
+class Checkpoints:
+    """Writes and reads the checkpoints of one training.
+
+    A checkpoint is written in the background and appears in the folder when it is whole. It holds
+    arrays and JSON; reading one runs no code from it.
+
+    Args:
+        directory: The folder, made if it is not there.
+        arguments: JSON of what the training depends on. A checkpoint of other ones is refused.
+    """
+
+    def __init__(self, directory: Any, arguments: dict[str, Any]) -> None:
+        """See the class."""
+        import orbax.checkpoint as ocp  # takes a second
+
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self._orbax = ocp
+        self.directory = Path(directory).absolute()
+        self.arguments = json.loads(json.dumps(arguments))
+        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True)
+        if self.directory.exists() and not self.directory.is_dir():
+            raise ValueError(
+                f"fit: expected checkpoint_dir to be a folder, got the file {directory}"
+            )
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
+
+    def save(self, step: int, snapshot: Snapshot) -> None:
+        """Begin to write a checkpoint; a failure is a warning, and older ones stay.
+
+        Args:
+            step: Number of steps done.
+            snapshot: What the training carries, copied before this returns.
+        """
+        ocp = self._orbax
+        about = {
+            "format": FORMAT,
+            "arguments": self.arguments,
+            "numbers": snapshot.numbers,
+            "position": _written(snapshot.position),
+            "has_best": snapshot.best is not None,
+        }
+        arrays = _plain({"state": snapshot.state, "best": snapshot.best})
+        try:
+            if step in self._manager.all_steps():
+                return
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    arrays=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about)
+                ),
+            )
+        except Exception as error:
+            self._warn(step, error)
+
+    def wait(self) -> None:
+        """Wait until what was begun is written; a failure is a warning."""
+        try:
+            self._manager.wait_until_finished()
+        except Exception as error:
+            self._warn(None, error)
+
+    def close(self) -> None:
+        """Wait, and let the folder go."""
+        self.wait()
+        self._manager.close()
+
+    def restore(self, state: Any, best: Callable[[Any], Any]) -> tuple[int, Snapshot] | None:
+        """Read the newest checkpoint that is whole.
+
+        Args:
+            state: The state before the first step, whose structure and devices the result has.
+            best: From a state to weights of the structure of the best ones.
+
+        Returns:
+            The number of steps done and the snapshot, or None if there is no checkpoint.
+
+        Raises:
+            ValueError: If the newest whole one is of another training.
+        """
+        found = sorted(self._manager.all_steps(), reverse=True)
+        for step in found:
+            try:
+                about = self._read(step, "about", None)
+                if about["format"] > FORMAT:
+                    raise ValueError(
+                        f"its format is {about['format']}, newer than this jinn's {FORMAT}"
+                    )
+                self._check(about["arguments"])
+                wanted = {"state": state, "best": best(state) if about["has_best"] else None}
+                kept = self._read(step, "arrays", _plain(wanted))
+            except _OtherTraining:
+                raise
+            except Exception as error:
+                warnings.warn(
+                    f"fit: the checkpoint of step {step} in {self.directory} cannot be read, and "
+                    f"the one before it is tried: {type(error).__name__}: {error}",
+                    stacklevel=3,
+                )
+                continue
+            restored = _shaped(wanted, kept)
+            snapshot = Snapshot(
+                restored["state"], restored["best"], about["numbers"], _read(about["position"])
+            )
+            return step, snapshot
+        if found:
+            warnings.warn(
+                f"fit: no checkpoint in {self.directory} can be read; the training begins anew",
+                stacklevel=3,
+            )
+        return None
+
+    def _read(self, step: int, item: str, like: Any) -> Any:
+        ocp = self._orbax
+        if item == "about":
+            args = ocp.args.Composite(about=ocp.args.JsonRestore())
+        else:
+            abstract = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
+                like,
+            )
+            args = ocp.args.Composite(arrays=ocp.args.StandardRestore(abstract))
+        return self._manager.restore(step, args=args)[item]
+
+    def _check(self, arguments: dict[str, Any]) -> None:
+        differing = [
+            f"{name}: {arguments.get(name)} there, {value} now"
+            for name, value in self.arguments.items()
+            if arguments.get(name) != value
+        ]
+        if differing:
+            raise _OtherTraining(
+                f"fit: the checkpoints in {self.directory} are of another training; pass its "
+                f"arguments or another checkpoint_dir. It differs in {'; '.join(differing)}"
+            )
+
+    def _warn(self, step: int | None, error: Exception) -> None:
+        what = "a checkpoint" if step is None else f"the checkpoint of step {step}"
+        warnings.warn(
+            f"fit: {what} could not be written to {self.directory}, older ones are kept: "
+            f"{type(error).__name__}: {error}",
+            stacklevel=3,
+        )
+
+
+class _OtherTraining(ValueError):
+    pass
+
+
+@contextmanager
+def termination_noticed(wanted: bool) -> Iterator[Callable[[], bool]]:
+    """Let a SIGTERM, as before a pre-emption, be asked for in place of ending the process.
+
+    Args:
+        wanted: Whether to do so; it is done in the main thread only.
+
+    Yields:
+        A function that tells whether there was one.
+    """
+    arrived = threading.Event()
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield arrived.is_set
+        return
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: arrived.set())
+    try:
+        yield arrived.is_set
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def shapes_of(tree: Any) -> dict[str, str]:
+    """Types and shapes of a pytree's arrays by path, for the arguments of `Checkpoints`.
+
+    Args:
+        tree: A pytree.
+
+    Returns:
+        Such as ``{".bijector.log_scale": "float32[3]"}``.
+    """
+    return {
+        jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        if hasattr(leaf, "dtype")
+    }
+
+
+def _plain(tree: Any) -> dict[str, Any]:
+    """The leaves by number, JAX keys as integers, so that files do not depend on our classes."""
+    return {
+        f"{i:05d}": jax.random.key_data(leaf) if _is_key(leaf) else leaf
+        for i, leaf in enumerate(jax.tree.leaves(tree))
+    }
+
+
+def _shaped(like: Any, kept: dict[str, Any]) -> Any:
+    """A pytree of the structure of another, from what `_plain` made of one."""
+    leaves, treedef = jax.tree.flatten(like)
+    values = [kept[f"{i:05d}"] for i in range(len(leaves))]
+    values = [
+        jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else value
+        for value, leaf in zip(values, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, values)
+
+
+def _is_key(leaf: Any) -> bool:
+    return bool(jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key))
+
+
+def _written(position: Any) -> Any:
+    """An iterator's state as JSON."""
+    if isinstance(position, bytes):
+        return {"bytes": base64.b64encode(position).decode()}
+    return position
+
+
+def _read(position: Any) -> Any:
+    if isinstance(position, dict) and set(position) == {"bytes"}:
+        return base64.b64decode(position["bytes"])
+    return position
+
+
+def listed(numbers: Any) -> list[int]:
+    """Numbers of a JAX key or array, for JSON.
+
+    Args:
+        numbers: A JAX key or an array of whole numbers.
+
+    Returns:
+        A list.
+    """
+    data = jax.random.key_data(numbers) if _is_key(numbers) else numbers
+    return np.ravel(data).tolist()
