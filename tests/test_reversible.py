@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from jax.sharding import PartitionSpec
 
 from benchmarks.memory import SMOKE, compare_gradients
@@ -16,27 +15,21 @@ from jinn.bijectors import (
     ActNorm,
     Chain,
     ConditionalAffine,
-    Conjugate,
     Coupling,
     Elementwise,
-    EmbedCondition,
     FactorOut,
-    Graph,
     Householder,
     Invert,
     InvertibleResidual,
     LeakyReLU,
     MaskedAutoregressive,
-    Node,
     Permute,
     Stack,
     TwoSidedCoupling,
     checkerboard_mask,
-    half_mask,
     reconstruction_drift,
-    trainable,
 )
-from jinn.bijectors.base import Bijector, Buffer
+from jinn.bijectors.base import Bijector
 from jinn.bijectors.transformers import (
     Affine,
     Composed,
@@ -48,48 +41,9 @@ from jinn.bijectors.transformers import (
 )
 from jinn.flows import gin, maf, multiscale_flow, neural_spline_flow, nice, real_nvp
 from jinn.functional.coupling import coupling_forward, coupling_inverse, coupling_pullback
+from tests.reversible import MASK, OPTIONS, D, agree, kept, loss, normal, shaken
 
-D = jnp.float64
-MASK = half_mask(4)
-OPTIONS = {"condition_shape": (2,), "hidden": (4,), "param_dtype": D}
 SMALL = {"rngs": 0, "hidden": (4,), "depth": 2, "param_dtype": D}
-
-
-def normal(shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
-
-
-def shaken(module, size=0.2):
-    """The same module with its parameters away from their start."""
-    rng = np.random.default_rng(0)
-
-    def move(leaf, learned):
-        moved = np.asarray(leaf) + size * rng.normal(size=leaf.shape) * learned
-        return jnp.asarray(moved, leaf.dtype)
-
-    return jax.tree.map(move, module, trainable(module))
-
-
-def loss(bijector, x, condition, key=None):
-    """Something of all that both directions give."""
-    z, log_det = bijector.forward_and_log_det(x, condition, key=key)
-    back = jax.tree.map(lambda leaf: leaf + 0.3 * jnp.sin(leaf), z)
-    again, other = bijector.inverse_and_log_det(back, condition, key=key)
-    parts = sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(z))
-    return parts + jnp.sum(log_det**2) + jnp.sum(jnp.cos(again)) + jnp.sum(jnp.sin(other))
-
-
-def agree(make, x, condition=None, key=None, tolerance=1e-11):
-    """Gradients with "invert" are those with "store", by the parameters, x and the condition."""
-    by = (0, 1) if condition is None else (0, 1, 2)
-    found = [
-        jax.jit(jax.value_and_grad(loss, argnums=by))(shaken(make(backprop)), x, condition, key)
-        for backprop in ("store", "invert")
-    ]
-    assert any(float(jnp.max(jnp.abs(leaf))) > 0.01 for leaf in jax.tree.leaves(found[0][1][0]))
-    for one, other in zip(*map(jax.tree.leaves, found), strict=True):
-        scale = max(1.0, float(jnp.max(jnp.abs(one), initial=0.0)))
-        np.testing.assert_allclose(one / scale, other / scale, rtol=0, atol=tolerance)
 
 
 def block(key):
@@ -215,12 +169,6 @@ def test_pullback_of_a_coupling_evaluates_its_network_once(mask, transformer, in
         np.testing.assert_allclose(one, other, atol=1e-12)
 
 
-def kept(bijector, x, condition=None, *, inverse=False):
-    """What `backprop="invert"` remembers of a call beside the output."""
-    run = partial(bijector._run_forgetful, with_log_det=True, inverse=inverse)
-    return jax.tree.leaves(jax.eval_shape(lambda x, c: run(x, c, None)[3], x, condition))
-
-
 @pytest.mark.parametrize(
     "build",
     [
@@ -273,117 +221,6 @@ def test_memory_does_not_grow_with_depth():
     deep = temporaries(32, "invert")
     assert deep <= 1.1 * temporaries(4, "invert")
     assert deep < 0.2 * temporaries(32, "store")
-
-
-class Sines(Bijector):
-    """`x + tanh(w) sin(x)`, inverted by iteration."""
-
-    def __init__(self):
-        self._declare((4,))
-        self.w = nnx.Param(jnp.array(0.3, D))
-
-    def _forward(self, x, condition, *, key, with_log_det):
-        w = jnp.tanh(self.w[...])
-        return x + w * jnp.sin(x), jnp.log(1 + w * jnp.cos(x)).sum(-1)
-
-    def _inverse(self, y, condition, *, key, with_log_det):
-        w, x = jnp.tanh(self.w[...]), y
-        for _ in range(60):
-            x = y - w * jnp.sin(x)
-        return x, -jnp.log(1 + w * jnp.cos(x)).sum(-1)
-
-
-class Scales(Bijector):
-    """Multiplies by what a function gives, and permutes by integers of a buffer."""
-
-    analytic_inverse = True
-
-    def __init__(self, scale):
-        self._declare((4,))
-        self.scale, self.order = scale, Buffer(jnp.array([1, 3, 0, 2]))
-
-    def _forward(self, x, condition, *, key, with_log_det):
-        y = (x * self.scale())[..., self.order[...]]
-        return y, jnp.broadcast_to(4 * jnp.log(self.scale()), x.shape[:-1])
-
-    def _inverse(self, y, condition, *, key, with_log_det):
-        x = y[..., jnp.argsort(self.order[...])] / self.scale()
-        return x, jnp.broadcast_to(-4 * jnp.log(self.scale()), y.shape[:-1])
-
-
-@pytest.mark.thorough
-@pytest.mark.no_type_hook
-@pytest.mark.usefixtures("x64")
-def test_a_block_of_ones_own_that_iterates():
-    def make(key):
-        return Chain([Sines(), Coupling((4,), mask=MASK, rngs=key, **OPTIONS)])
-
-    agree(lambda b: Stack(make, 2, rngs=0, backprop=b), normal((3, 4)), normal((3, 2), 1))
-
-
-@pytest.mark.thorough
-@pytest.mark.no_type_hook
-@pytest.mark.usefixtures("x64")
-def test_a_block_of_ones_own_with_integers():
-    def gradient(backprop):
-        def make(key):
-            coupling = Coupling((4,), mask=MASK, rngs=key, **OPTIONS)
-            return Chain([Scales(lambda: 2.0), coupling])
-
-        stack = Stack(make, 2, rngs=0, backprop=backprop)
-        run = jax.jit(jax.grad(loss, argnums=(0, 1), allow_int=True))
-        by_stack, by_x = run(shaken(stack), normal((3, 4)), normal((3, 2), 1))
-        leaves = [leaf for leaf in jax.tree.leaves(by_stack) if leaf.dtype == D]
-        return [*leaves, by_x]
-
-    for one, other in zip(gradient("store"), gradient("invert"), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-11)
-
-
-@pytest.mark.parametrize("transform", [lambda run: run, jax.jit])
-@pytest.mark.no_type_hook
-def test_gradients_by_what_a_block_closes_over_are_refused(transform):
-    def run(scale):
-        chain = Chain([Scales(lambda: scale)], backprop="invert")
-        return chain.forward(jnp.ones((4,))).sum()
-
-    with pytest.raises(Exception, match=r"closes over|closed-over"):
-        jax.grad(transform(run))(2.0)
-
-
-class Embedding(nnx.Module):
-    def __init__(self):
-        self.kernel = nnx.Param(jnp.asarray(normal((3, 2)), D))
-
-    def __call__(self, condition):
-        return jnp.sin(condition @ self.kernel[...])
-
-
-@pytest.mark.thorough
-@pytest.mark.no_type_hook
-@pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize(
-    "build",
-    [
-        lambda stack: EmbedCondition(stack, Embedding(), (3,)),
-        lambda stack: EmbedCondition(Conjugate(stack[0], stack), Embedding(), (3,)),
-        lambda stack: Graph(
-            (4,),
-            [Node("embedding", Embedding(), "condition"), Node("y", stack, "x", "embedding")],
-            "y",
-            condition_shape=(3,),
-        ),
-    ],
-)
-def test_containers_forget_what_their_members_do(build):
-    def make(backprop):
-        stack = Stack(lambda key: Coupling((4,), mask=MASK, rngs=key, **OPTIONS), 2, rngs=0)
-        return Chain([build(stack), ActNorm((4,), param_dtype=D)], backprop=backprop)
-
-    x, condition = normal((3, 4)), normal((3, 3), 1)
-    assert make("invert").analytic_inverse
-    assert kept(make("invert"), x, condition) == []
-    agree(make, x, condition)
 
 
 class Careless(Bijector):
