@@ -61,6 +61,7 @@ class Chain(Reporting):
             condition_shape=joint_condition_shape(members, "Chain"),
             fast_direction=joint_fast_direction(members),
         )
+        self.analytic_inverse = all(member.analytic_inverse for member in members)
         self.bijectors: tuple[Bijector, ...] = nnx.data(members)
         self.backprop: Backprop = backprop
 
@@ -192,6 +193,7 @@ class Invert(Reporting):
             condition_shape=bijector.condition_shape,
             fast_direction=opposite(bijector.fast_direction),
         )
+        self.analytic_inverse = bijector.analytic_inverse
         self.bijector = bijector
 
     def _run(

@@ -25,6 +25,7 @@ from jinn.bijectors.shapes import (
     event_dtype,
 )
 from jinn.functional.affine import affine_forward, affine_inverse, soft_clamp
+from jinn.functional.reversible import float_vjp
 from jinn.networks.condition import Pick, evaluate_on_condition
 from jinn.networks.options import is_positive
 
@@ -149,6 +150,7 @@ class EmbedCondition(Reporting):
             condition_shape=condition_shape,
             fast_direction=bijector.fast_direction,
         )
+        self.analytic_inverse = bijector.analytic_inverse
         self.bijector = bijector
         self.network = network_attribute(network, "EmbedCondition", "network")
 
@@ -163,6 +165,31 @@ class EmbedCondition(Reporting):
         return self.bijector._apply(
             x, self._embed(condition), key=key, with_log_det=with_log_det, inverse=inverse
         )
+
+    def _run_forgetful(
+        self, x: Any, condition: Any, key: jax.Array | None, *, with_log_det: bool, inverse: bool
+    ) -> tuple[Any, Array | None, Info, Any]:
+        return self.bijector._run_forgetful(
+            x, self._embed(condition), key, with_log_det=with_log_det, inverse=inverse
+        )
+
+    def _pull_back(
+        self,
+        y: Any,
+        kept: Any,
+        condition: Any,
+        key: jax.Array | None,
+        cotangents: tuple[Any, Array | None],
+        *,
+        inverse: bool,
+    ) -> tuple[Any, tuple[Bijector, Any, Any]]:
+        embedding, pull = float_vjp(lambda to, c: to._embed(c), self, condition)
+        x, (by_bijector, by_x, by_embedding) = self.bijector._pull_back(
+            y, kept, embedding, key, cotangents, inverse=inverse
+        )
+        by_self, by_condition = pull(by_embedding)
+        by_self.bijector = by_bijector
+        return x, (by_self, by_x, by_condition)
 
     def _outputs(self, name: str, x: Any, condition: Any, *, inverse: bool) -> Outputs:
         inner = self._embed(condition)

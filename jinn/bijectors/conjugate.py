@@ -48,6 +48,7 @@ class Conjugate(Reporting):
             condition_shape=joint_condition_shape((outer, inner), "Conjugate"),
             fast_direction=inner.fast_direction if outer.fast_direction == "both" else "neither",
         )
+        self.analytic_inverse = outer.analytic_inverse and inner.analytic_inverse
         self.outer, self.inner = outer, inner
 
     def _run(

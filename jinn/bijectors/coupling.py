@@ -89,6 +89,7 @@ class Coupling(Bijector):
         array = _check_mask(mask, self.event_shape, "Coupling")
         self._mask = array.tobytes()  # static, and compared and hashed fast
         self.transformer = nnx.static(as_transformer(transformer))
+        self.analytic_inverse = getattr(self.transformer, "analytic_inverse", False)
         if conditioner is None:
             conditioner = default_conditioner(
                 array,
@@ -103,11 +104,6 @@ class Coupling(Bijector):
                 rngs=rngs,
             )
         self.conditioner = network_attribute(conditioner, "Coupling", "conditioner")
-
-    @property
-    def analytic_inverse(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether the transformer has one."""
-        return getattr(self.transformer, "analytic_inverse", False)
 
     def _pull_back(
         self,
@@ -209,6 +205,7 @@ class TwoSidedCoupling(Bijector):
             raise ValueError(f"{name}: the mask leaves one part empty; set it False somewhere")
         self._mask = array.tobytes()  # static, and compared and hashed fast
         self.transformer = nnx.static(as_transformer(transformer))
+        self.analytic_inverse = getattr(self.transformer, "analytic_inverse", False)
         if conditioners is None:
             build = partial(
                 default_conditioner,
@@ -229,11 +226,6 @@ class TwoSidedCoupling(Bijector):
             )
         self.first_conditioner = network_attribute(conditioners[0], name, "conditioner")
         self.second_conditioner = network_attribute(conditioners[1], name, "conditioner")
-
-    @property
-    def analytic_inverse(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether the transformer has one."""
-        return getattr(self.transformer, "analytic_inverse", False)
 
     def _pull_back(
         self,

@@ -71,6 +71,7 @@ class FactorOut(Reporting):
             condition_shape=rest.condition_shape,
             fast_direction=rest.fast_direction,
         )
+        self.analytic_inverse = rest.analytic_inverse
         self.rest, self.name, self.rest_name = rest, name, rest_name
 
     def _run(

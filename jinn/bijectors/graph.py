@@ -101,6 +101,7 @@ class Graph(Reporting):
             condition_shape=condition_shape,
             fast_direction=joint_fast_direction(members.values()),
         )
+        self.analytic_inverse = all(member.analytic_inverse for member in members.values())
         self.bijectors: dict[str, Bijector] = nnx.data(members)
         self.networks: dict[str, _Network] = nnx.data(
             {n.name: _Network(n.function) for n in nodes if n.name not in members}

@@ -48,7 +48,8 @@ def run_reversibly(
     """Apply a bijector so that its gradient starts from its output and keeps nothing else.
 
     Members without an analytic inverse keep their inputs. What the solves report has no gradient.
-    Forward-mode differentiation (`jax.jvp`, `jax.jacfwd`) is refused by JAX.
+    JAX refuses forward-mode differentiation (`jax.jvp`, `jax.jacfwd`), and gradients by what a
+    member closes over.
 
     Args:
         bijector: A bijector.
@@ -60,6 +61,9 @@ def run_reversibly(
 
     Returns:
         The mapped events, the log-determinant or None, and the reports.
+
+    Raises:
+        ValueError: If a member closes over what is differentiated.
 
     Reference:
         The Reversible Residual Network: Backpropagation Without Storing Activations (Gomez, Ren,
@@ -99,7 +103,14 @@ def run_reversibly(
 
     run = jax.custom_vjp(lambda x, arrays: apply(x, arrays)[:3])
     run.defvjp(forward, backward)
-    return run(*varying_like((x, arrays), (x, arrays)))
+    try:
+        return run(*varying_like((x, arrays), (x, arrays)))
+    except jax.errors.UnexpectedTracerError as error:
+        raise ValueError(
+            f'{type(bijector).__name__}: with backprop="invert" expected members whose arrays are '
+            "attributes, got one that closes over a traced array, which can have no gradient; make "
+            'it an nnx.Param or a Buffer of the member, or take backprop="remat"'
+        ) from error
 
 
 def _cotangent(by: Any) -> Any:
@@ -112,6 +123,8 @@ def reconstruction_drift(
     """How far the input that `backprop="invert"` rebuilds from the output is from the true one.
 
     The error of gradients is of this order. It is rounding, which grows where a map stretches much.
+    Members without an `analytic_inverse` are inverted here too, though a gradient keeps their
+    inputs: what their solves leave over counts.
 
     Args:
         bijector: A bijector, built with any `backprop`.
@@ -128,16 +141,18 @@ def reconstruction_drift(
     """
     shape = bijector.event_shape_out if inverse else bijector.event_shape
     x, condition = bijector._check(x, condition, shape, "y" if inverse else "x")
-    y, _, _, kept = bijector._run_forgetful(x, condition, None, with_log_det=False, inverse=inverse)
-    zeros = jax.tree.map(jnp.zeros_like, y)
-    rebuilt, _ = bijector._pull_back(y, kept, condition, None, (zeros, None), inverse=inverse)
-    batch = batch_shape(x, shape)
+    rebuilt = x
+    for backwards in (inverse, not inverse):
+        rebuilt, _, _ = bijector._apply(
+            rebuilt, condition, key=None, with_log_det=False, inverse=backwards
+        )
+    n_batch = len(batch_shape(x, shape))
 
     def largest(one: Array, other: Array) -> Array:
         drift = jnp.abs(one - other) / (1 + jnp.abs(other))
         # Some compiled maxima of a CPU pass over NaN.
         drift = jnp.where(jnp.isfinite(drift), drift, jnp.inf)
-        return jnp.max(drift.reshape(*batch, -1), axis=-1, initial=0.0)
+        return jnp.max(drift, axis=tuple(range(n_batch, drift.ndim)), initial=0.0)
 
     drifts = jax.tree.leaves(jax.tree.map(largest, rebuilt, x))
     return jnp.max(jnp.stack(drifts), axis=0)

@@ -43,7 +43,8 @@ class Stack(Reporting):
             by the inverse, so that temporary memory does not grow with depth. Members of a block
             without an `analytic_inverse` (residual, autoregressive, continuous ones) keep their
             inputs then; `reconstruction_drift` measures the rounding. With "invert" JAX refuses
-            forward mode, `jax.jvp` and `jax.jacfwd`.
+            forward mode, `jax.jvp` and `jax.jacfwd`, and gradients by arrays that a block closes
+            over and that are no attributes of it.
         unroll: Write the blocks out one after the other in a direction that takes one pass. On a
             CPU this saves a tenth to a fifth of a training step with up to about six small blocks,
             and costs as much with more; compile time then grows with depth.
@@ -81,6 +82,7 @@ class Stack(Reporting):
             condition_shape=block.condition_shape,
             fast_direction=block.fast_direction,
         )
+        self.analytic_inverse = block.analytic_inverse
         self.block: Bijector = block
         self.depth, self.backprop, self.unroll = int(depth), backprop, bool(unroll)
 

@@ -60,6 +60,7 @@ class Elementwise(Bijector):
         self._declare(shape, condition_shape=condition_shape)
         self.event_shape: tuple[int, ...]
         self.transformer = nnx.static(as_transformer(transformer))
+        self.analytic_inverse = getattr(self.transformer, "analytic_inverse", False)
         if getattr(self.transformer, "of_events", False):
             raise ValueError(
                 "Elementwise: expected a transformer of single elements, got "
@@ -86,11 +87,6 @@ class Elementwise(Bijector):
                 dtype=dtype,
                 rngs=rngs,
             )
-
-    @property
-    def analytic_inverse(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether the transformer has one."""
-        return getattr(self.transformer, "analytic_inverse", False)
 
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
