@@ -50,7 +50,7 @@ class Checkpoints:
         """See the class."""
         import orbax.checkpoint as ocp  # takes a second
 
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        logging.getLogger("absl").addFilter(_not_of_orbax)  # failures are warnings of ours
         self._orbax = ocp
         self.directory = Path(directory).absolute()
         self.arguments = _frozen(arguments)
@@ -68,6 +68,7 @@ class Checkpoints:
             step: Number of steps done.
             snapshot: What the training carries, copied before this returns.
         """
+        self.wait()  # or the failure of the one before would be taken for that of this one
         ocp = self._orbax
         about = _frozen(
             {
@@ -97,6 +98,17 @@ class Checkpoints:
             self._manager.wait_until_finished()
         except Exception as error:
             self._warn(None, error)
+
+    def holds(self, step: int) -> bool:
+        """Whether there is a whole checkpoint of a step.
+
+        Args:
+            step: Number of steps done.
+
+        Returns:
+            Whether it is in the folder.
+        """
+        return step in self._manager.all_steps()
 
     def close(self) -> None:
         """Wait, and let the folder go."""
@@ -132,9 +144,11 @@ class Checkpoints:
             except Exception as error:
                 warnings.warn(
                     f"fit: the checkpoint of step {step} in {self.directory} cannot be read, and "
-                    f"the one before it is tried: {type(error).__name__}: {error}",
+                    f"the one before it is tried; its folder is renamed to unreadable-{step}: "
+                    f"{type(error).__name__}: {error}",
                     stacklevel=3,
                 )
+                self._set_aside(step)
                 continue
             restored = _shaped(wanted, kept)
             snapshot = Snapshot(
@@ -160,12 +174,17 @@ class Checkpoints:
             args = ocp.args.Composite(arrays=ocp.args.StandardRestore(abstract))
         return self._manager.restore(step, args=args)[item]
 
+    def _set_aside(self, step: int) -> None:
+        """Make room, as orbax writes no step that is not beyond its newest."""
+        try:
+            if jax.process_index() == 0:
+                (self.directory / str(step)).rename(self.directory / f"unreadable-{step}")
+        except OSError as error:  # such as one of that name
+            self._warn(step, error)
+        self._manager.reload()
+
     def _check(self, arguments: dict[str, Any]) -> None:
-        differing = [
-            f"{name}: {arguments.get(name)} there, {value} now"
-            for name, value in self.arguments.items()
-            if arguments.get(name) != value
-        ]
+        differing = list(_differing("", arguments, self.arguments))
         if differing:
             raise _OtherTraining(
                 f"fit: the checkpoints in {self.directory} are of another training; pass its "
@@ -179,6 +198,18 @@ class Checkpoints:
             f"{type(error).__name__}: {error}",
             stacklevel=3,
         )
+
+
+def _differing(path: str, there: Any, now: Any) -> Iterator[str]:
+    if isinstance(there, dict) and isinstance(now, dict):
+        for name in there | now:
+            yield from _differing(f"{path} {name}", there.get(name), now.get(name))
+    elif there != now:
+        yield f"{path.strip()}: {there} there, {now} now"
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    return "orbax" not in Path(record.pathname).parts
 
 
 class _OtherTraining(ValueError):

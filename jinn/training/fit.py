@@ -228,12 +228,13 @@ def fit(
     history = History([name for name in state.totals if name not in ("count", "loss")])
     best: Weights | None = None
     best_loss, validation_loss, unimproved = math.inf, math.nan, 0
-    interrupted, step, length, last_part = False, 0, 1, first
+    interrupted, step, length, last_part, position = False, 0, 1, first, None
     checkpoints = None
     if checkpoint_dir is not None:
         arguments = {
             "arrays": shapes_of(flow),
             "optimizer": shapes_of(state.optimizer),
+            "rows": {"order": shapes_of(state.order), "validation": shapes_of(held_out)},
             "metrics": list(state.totals),
             "key": listed(as_key(key, "fit: key")),
             "steps": steps,
@@ -256,7 +257,6 @@ def fit(
     def save(wait: bool = False) -> None:
         if checkpoints is None or step == 0:
             return
-        position = source.position() if isinstance(source, IteratorSource) else None
         numbers = {
             "validation": (best_loss, validation_loss, unimproved),
             "history": history.columns,
@@ -272,9 +272,9 @@ def fit(
         progress_bar(steps, visible=progress) as show,
     ):
         try:
-            while step < steps and unimproved != patience:
+            while history.last_step < steps and unimproved != patience:
                 raise_if_stopped()
-                target = min((step // interval + 1) * interval, steps)
+                target = min((history.last_step // interval + 1) * interval, steps)
                 began = time.perf_counter()
                 wanted = min(step + length, target, saved + every)
                 for part, stop in parts(source, step, wanted):
@@ -282,6 +282,8 @@ def fit(
                         last_part = part
                         state = run(state, part, train_key, stop)
                 step = int(state.step)
+                if checkpoints is not None and isinstance(source, IteratorSource):
+                    position = source.position()
                 seconds = time.perf_counter() - began
                 length = max(1, min(4 * length, int(length * SECONDS_PER_CALL / seconds)))
                 if jax.process_count() > 1:  # which must all call the same
@@ -296,29 +298,37 @@ def fit(
                     )
                     steps = target = step
                 if step == target and history.last_step < step:
+                    measured = math.nan
                     if held_out is not None:
-                        validation_loss = float(
-                            evaluate(state.averaged(), held_out, validation_key)
-                        )
-                        unimproved += 1
-                        if validation_loss < best_loss:
-                            best, best_loss, unimproved = copy(state.averaged()), validation_loss, 0
-                    history.add(step, state.totals, validation_loss)
-                show(step, means(state.totals)["loss"], validation_loss)
-                if step == target:
-                    state = state._replace(totals=jax.tree.map(jnp.zeros_like, state.totals))
+                        measured = float(evaluate(state.averaged(), held_out, validation_key))
+                    with interrupt_deferred():
+                        validation_loss = measured
+                        unimproved += held_out is not None
+                        if measured < best_loss:
+                            best, best_loss, unimproved = copy(state.averaged()), measured, 0
+                        history.add(step, state.totals, measured)
+                        mean_loss = means(state.totals)["loss"]
+                        state = state._replace(totals=jax.tree.map(jnp.zeros_like, state.totals))
+                else:
+                    mean_loss = means(state.totals)["loss"]
+                show(step, mean_loss, validation_loss)
                 if step >= saved + every or step == steps or unimproved == patience:
                     save()
                     saved = step
                 if terminated():
                     save(wait=True)
+                    written = checkpoints is not None and checkpoints.holds(step)
                     raise SystemExit(
-                        f"fit: ended by SIGTERM at step {step} of {steps}; the checkpoint is in "
-                        f"{checkpoint_dir}, and the same call goes on from there"
+                        f"fit: ended by SIGTERM at step {step} of {steps}; "
+                        f"{'the' if written else 'no'} checkpoint of it is in {checkpoint_dir}, "
+                        "and the same call goes on from the newest there"
                     )
         except KeyboardInterrupt:
             interrupted = True
-            save()
+            if not isinstance(source, IteratorSource):
+                step = int(state.step)
+            if step == int(state.step):  # else the weights are ahead of `position`
+                save()
         finally:
             if checkpoints is not None:
                 checkpoints.close()
