@@ -196,7 +196,7 @@ METHODS = {
         label="INN (L2 + MMD)",
         build=_INN,
         loss=inn_loss(),
-        steps=4000,
+        steps=3600,
         published="INN (L2 + MMD)",
     ),
     "cinn_affine": Method(
