@@ -46,7 +46,7 @@ def map_chunks(
     batch = batch_shape(x, event_shape)
     leaves, treedef = jax.tree.flatten((x, condition))
     ranks = [*_ranks(event_shape), *_ranks(condition_shape)]
-    most = _fewer(CHUNK_ROWS, event_shape)
+    most = fewer_rows(CHUNK_ROWS, event_shape)
 
     def at_once(leaves: list[Any]) -> Any:
         return function(*jax.tree.unflatten(treedef, leaves))
@@ -59,8 +59,16 @@ def map_chunks(
     return jax.lax.platform_dependent(leaves, cpu=in_chunks, default=at_once)
 
 
-def _fewer(rows: int, shape: Shape) -> int:
-    """The number of rows to take of events of a shape."""
+def fewer_rows(rows: int, shape: Shape) -> int:
+    """The number of rows to take of events of a shape.
+
+    Args:
+        rows: The number for events no larger than `SMALL_EVENT`.
+        shape: Shape of one event.
+
+    Returns:
+        As many fewer as the event is larger, at least 1.
+    """
     return max(1, rows * SMALL_EVENT // max(event_size(shape), SMALL_EVENT))
 
 
@@ -133,7 +141,7 @@ def draw_in_chunks(
     """
     n, batch = math.prod(shape), batch_shape(condition, condition_shape)
     conditions = math.prod(batch)
-    most = _fewer(DRAWN_ROWS, event_shape)
+    most = fewer_rows(DRAWN_ROWS, event_shape)
     across = max(1, -(-conditions // most))
     columns = -(-conditions // across)
     rows = max(1, most // max(columns, 1))

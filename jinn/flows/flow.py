@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector
@@ -14,6 +15,7 @@ from jinn.distributions.base import Distribution
 from jinn.flows.chunks import draw_in_chunks, map_chunks
 from jinn.flows.compiled import compiled
 from jinn.flows.costs import costs
+from jinn.flows.devices import check_mesh, log_prob_on_mesh, sample_on_mesh
 from jinn.flows.failures import warn_of_failures
 from jinn.networks.randomness import as_key
 
@@ -63,7 +65,14 @@ class Flow(nnx.Module):
         self.bijector, self.base = bijector, base
         self.specification: str | None = None
 
-    def log_prob(self, x: Any, condition: Any = None, *, key: jax.Array | None = None) -> Array:
+    def log_prob(
+        self,
+        x: Any,
+        condition: Any = None,
+        *,
+        key: jax.Array | None = None,
+        mesh: Mesh | None = None,
+    ) -> Array:
         """Log-density, `log p(x | condition)`, in nats.
 
         A CPU evaluates many events in chunks, which fit its cache and need little memory.
@@ -72,6 +81,8 @@ class Flow(nnx.Module):
             x: Events `(*batch, *event_shape)`.
             condition: Conditions `(*condition_batch, *condition_shape)`, or None.
             key: A JAX key for a stochastic log-determinant; None is deterministic.
+            mesh: Devices that take an equal part of the events each, in place of one device;
+                without a key.
 
         Returns:
             Log-densities of shape `(*batch,)`, batch being the broadcast of both batches.
@@ -84,7 +95,16 @@ class Flow(nnx.Module):
             x, member_condition(self.bijector, condition), self.event_shape, "x"
         )
         x = match_batch(x, condition, self.event_shape, self.condition_shape, "Flow")
-        result = compiled(Flow._log_prob, (self, x, condition, key))
+        if mesh is None:
+            result = compiled(Flow._log_prob, (self, x, condition, key))
+        else:
+            if key is not None:
+                raise ValueError(
+                    "Flow.log_prob: a stochastic log-determinant has one key for the whole batch; "
+                    "pass no key with a mesh, or no mesh"
+                )
+            mesh = check_mesh(mesh, "Flow.log_prob")
+            result = compiled(log_prob_on_mesh, (self, x, condition), mesh)
         warn_of_failures("Flow.log_prob", result, (), self.bijector, "forward")
         return result
 
@@ -97,7 +117,14 @@ class Flow(nnx.Module):
 
         return self._map(evaluate, x, condition, event_shape=self.event_shape, key=key)
 
-    def sample(self, key: jax.Array, shape: tuple[int, ...] = (), condition: Any = None) -> Any:
+    def sample(
+        self,
+        key: jax.Array,
+        shape: tuple[int, ...] = (),
+        condition: Any = None,
+        *,
+        mesh: Mesh | None = None,
+    ) -> Any:
         """Draw independent events from `p(x | condition)`.
 
         They are drawn in chunks, so that the memory beyond the result does not grow with their
@@ -108,6 +135,8 @@ class Flow(nnx.Module):
             key: A JAX key.
             shape: Leading axes of the draw.
             condition: Conditions `(*condition_batch, *condition_shape)`, or None.
+            mesh: Devices that draw an equal part of the events each, in place of one device. The
+                events are others than without, and the same for any number of devices.
 
         Returns:
             Events of shape `(*shape, *condition_batch, *event_shape)`.
@@ -117,7 +146,10 @@ class Flow(nnx.Module):
         """
         key, shape = as_key(key, "Flow: key"), check_sample_shape(shape, "Flow")
         operands = (self, key, self._check_condition(condition))
-        result = compiled(Flow._sample, operands, shape)
+        if mesh is None:
+            result = compiled(Flow._sample, operands, shape)
+        else:
+            result = compiled(sample_on_mesh, operands, shape, check_mesh(mesh, "Flow.sample"))
         warn_of_failures("Flow.sample", result, self.event_shape, self.bijector, "inverse")
         return result
 

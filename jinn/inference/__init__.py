@@ -17,4 +17,6 @@ from jinn.inference.metrics import calibration_curve as calibration_curve
 from jinn.inference.metrics import calibration_error as calibration_error
 from jinn.inference.metrics import posterior_mismatch as posterior_mismatch
 from jinn.inference.metrics import resimulation_error as resimulation_error
+from jinn.inference.on_mesh import OnMesh as OnMesh
 from jinn.inference.posterior import Posterior as Posterior
+from jinn.inference.to_disk import sample_to_disk as sample_to_disk

@@ -10,13 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, Buffer
 from jinn.bijectors.chain import Chain
 from jinn.bijectors.elementwise import Affine, Unconstrain
-from jinn.bijectors.shapes import Shape, as_event, batched, freeze_shape
+from jinn.bijectors.shapes import Shape, as_event, batched, freeze_shape, match_batch
 from jinn.flows.archive import named_arrays, read_archive, with_arrays, write_archive
+from jinn.flows.compiled import compiled
+from jinn.flows.devices import check_mesh, log_prob_on_mesh, sample_on_mesh
 from jinn.flows.ensemble import Ensemble
 from jinn.flows.failures import warn_of_failures
 from jinn.flows.flow import Flow
@@ -94,7 +97,14 @@ class Posterior(nnx.Module):
         self.training = nnx.static(training or TrainingRecord({}))
         self.wrapping = wrapping
 
-    def sample(self, key: jax.Array, shape: int | tuple[int, ...] = (), y: Any = None) -> Array:
+    def sample(
+        self,
+        key: jax.Array,
+        shape: int | tuple[int, ...] = (),
+        y: Any = None,
+        *,
+        mesh: Mesh | None = None,
+    ) -> Array:
         """Draw samples of `p(x | y)`; compiled, and in chunks.
 
         They are independent, but where the flow is an ensemble: then each is a draw of `p(x | y)`,
@@ -104,6 +114,8 @@ class Posterior(nnx.Module):
             key: A JAX key.
             shape: Number of samples for each observation, an integer or leading axes.
             y: Observations `(*batch, *condition_shape)` in the units of the training data.
+            mesh: Devices that draw an equal part of the samples each, in place of one device. The
+                samples are others than without, and the same for any number of devices.
 
         Returns:
             Samples of shape `(*shape, *batch, *event_shape)`, inside the support.
@@ -121,16 +133,21 @@ class Posterior(nnx.Module):
                 f"Posterior.sample: expected shape to be a whole number of samples, at least 0, or "
                 f"a tuple of such numbers, got {shape!r}"
             )
-        x = _sample(self, key, sizes, self._check(y))
+        if mesh is None:
+            x = _sample(self, key, sizes, self._check(y))
+        else:
+            mesh = check_mesh(mesh, "Posterior.sample")
+            x = compiled(sample_on_mesh, (self, key, self._check(y)), sizes, mesh)
         warn_of_failures("Posterior.sample", x, self.event_shape, self._bijector, "inverse")
         return x
 
-    def log_prob(self, x: Any, y: Any) -> Array:
+    def log_prob(self, x: Any, y: Any, *, mesh: Mesh | None = None) -> Array:
         """Log-density, `log p(x | y)`, in nats per unit of x; compiled.
 
         Args:
             x: Parameters `(*batch, *event_shape)`.
             y: Observations `(*y_batch, *condition_shape)`.
+            mesh: Devices that take an equal part of the pairs each, in place of one device.
 
         Returns:
             Log-densities of shape `(*batch,)`, batch being the broadcast of both; -inf where x
@@ -139,7 +156,19 @@ class Posterior(nnx.Module):
         Raises:
             ValueError: If a shape is wrong or y is missing.
         """
-        result = _log_prob(self, x, self._check(y))
+        y = self._check(y)
+        if mesh is None:
+            result = _log_prob(self, x, y)
+        else:
+            x = match_batch(
+                as_event(x, self.event_shape, "Posterior x"),
+                y,
+                self.event_shape,
+                self.condition_shape,
+                "Posterior",
+            )
+            mesh = check_mesh(mesh, "Posterior.log_prob")
+            result = compiled(log_prob_on_mesh, (self, x, y), mesh)
         warn_of_failures("Posterior.log_prob", result, (), self._bijector, "forward")
         return result
 
