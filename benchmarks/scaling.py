@@ -57,7 +57,7 @@ def measure(settings: Settings, way: str, devices: int) -> dict[str, Any]:
     """Compiles the training loop and reads what a step executes."""
     split, by_shards = WAYS[way]
     mesh = jax.make_mesh((devices,), ("data",), devices=jax.devices()[:devices])
-    placement = make_placement(mesh, split, settings.batch)
+    placement = make_placement(mesh, split)
     flow = jinn.flows.real_nvp(
         settings.event,
         condition_dim=settings.condition,

@@ -164,8 +164,8 @@ def test_flows_like_the_best_candidate_are_trained(interrupted_in, kept, monkeyp
         KEY,
         [first, second],
         3,
-        lambda key, flow: call(key, flow, ""),
-        lambda key, flow: call(key, flow, "trial of "),
+        lambda key, flow, _: call(key, flow, ""),
+        lambda key, flow, _: call(key, flow, "trial of "),
     )
     assert [member.flow for member in members] == kept
     assert [member.interrupted for member in members] == [False] * (len(kept) - 1) + [
@@ -187,8 +187,8 @@ def train_two(train, try_out):
         KEY,
         candidates,
         2,
-        lambda key, flow: train(flow is candidates[0]),
-        lambda key, flow: try_out(flow is candidates[0]),
+        lambda key, flow, _: train(flow is candidates[0]),
+        lambda key, flow, _: try_out(flow is candidates[0]),
     )
 
 

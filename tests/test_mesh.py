@@ -106,11 +106,12 @@ def test_losses_are_told_apart():
     assert of(quiet_loss) and not of(noisy_loss) and not of(coupled_loss) and not of(wants_many)
 
 
-def collectives(model, loss, source, n, *, by_shards=True):
+def collectives(model, loss, source, n, *, by_shards=True, microbatches=1):
     """What a step executes."""
-    structure, placement = structure_of(model), make_placement(mesh(n), False, source.batch_size)
+    structure, placement = structure_of(model), make_placement(mesh(n), False)
     optimizer = default_optimizer(1e-3, 100, weight_decay=0.0)
-    run = make_run(structure, loss, optimizer, 20, None, placement, by_shards)
+    options = {"by_shards": by_shards, "microbatches": microbatches}
+    run = make_run(structure, loss, optimizer, 20, None, placement, **options)
     state = start(structure, model, loss, optimizer, source, KEY, placement=placement)
     key, source = placement.put_everywhere((KEY, source))
     return executed_collectives(run.lower(state, source, key, jnp.int32(5)).compile().as_text())
@@ -134,7 +135,7 @@ def test_collectives_in_loops_count_as_often_as_they_run():
         return jax.lax.scan(step, jnp.zeros(6), x)[0]
 
     spec = jax.sharding.PartitionSpec
-    devices = make_placement(mesh(), False, 2).mesh
+    devices = make_placement(mesh(), False).mesh
     assert devices is not None
     split = jax.shard_map(
         summed, mesh=devices, in_specs=spec(None, "data"), out_specs=spec(), check_vma=False
@@ -201,7 +202,7 @@ for data in (test_mesh.DATA, test_mesh.simulate, own):
     result = test_mesh.trained(data, validation=None, mesh=mesh)
     print("losses", *result.history["loss"])
 own = {"weights": np.full(3, 7.0 + jax.process_index())}
-print("agreed", *test_mesh.make_placement(mesh, False, 8).agreed(own)["weights"])
+print("agreed", *test_mesh.make_placement(mesh, False).agreed(own)["weights"])
 jax.distributed.shutdown()
 """
 

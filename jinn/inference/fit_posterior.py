@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -20,8 +21,9 @@ from jinn.losses.likelihood import negative_log_likelihood
 from jinn.networks.randomness import as_key
 from jinn.training.checks import check_finite, check_options, check_rows, validation_rows
 from jinn.training.data import explaining_tracers, hashable
-from jinn.training.fit import WEIGHT_DECAY, FitResult, fit
+from jinn.training.fit import WEIGHT_DECAY, fit
 from jinn.training.optimizer import default_optimizer
+from jinn.training.result import FitResult
 
 LOSSES = {"likelihood": negative_log_likelihood, "flow_matching": flow_matching()}
 STATISTICS_ROWS = 16_384
@@ -73,7 +75,9 @@ def fit_posterior(
         validation: The fraction or number of pairs to validate on, or pairs `(x, y)` of their own;
             see `jinn.fit`. "default" follows the number of pairs.
         **fit_options: Passed to `jinn.fit`: optimizer, patience, max_bad_steps, progress and
-            others.
+            others. Each flow has a folder of its own in ``checkpoint_dir``, `member-0` and so on,
+            and in `trial-0` while kinds of flows are compared; of those trained at the same time
+            a SIGTERM ends all with their last checkpoints.
 
     Returns:
         The posterior; its `training` holds the history of each flow, the `member` of the ensemble.
@@ -154,7 +158,9 @@ def fit_posterior(
         decay = 0.0 if simulated else WEIGHT_DECAY
         fit_options["optimizer"] = default_optimizer(learning_rate, steps, weight_decay=decay)
 
-    def train(key: jax.Array, flow: Flow, steps: int = steps) -> FitResult:
+    checkpoint_dir = fit_options.pop("checkpoint_dir", None)
+
+    def train(key: jax.Array, flow: Flow, name: str, steps: int = steps) -> FitResult:
         return fit(
             key,
             wrapped(flow, support, *statistics),
@@ -163,6 +169,7 @@ def fit_posterior(
             batch_size=defaults.batch_size if batch_size is None else batch_size,
             learning_rate=learning_rate,
             validation=validation,
+            checkpoint_dir=None if checkpoint_dir is None else Path(checkpoint_dir) / name,
             **fit_options,
         )
 

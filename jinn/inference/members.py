@@ -12,7 +12,7 @@ import numpy as np
 from jinn.flows.flow import Flow
 from jinn.flows.specification import build_specified, is_specified
 from jinn.inference.posterior import TrainingRecord
-from jinn.training.fit import FitResult, TrainingDiverged
+from jinn.training.result import FitResult, TrainingDiverged
 from jinn.training.together import train_together
 
 Result = TypeVar("Result")
@@ -22,8 +22,8 @@ def train_members(
     key: jax.Array,
     candidates: Sequence[Flow],
     size: int,
-    train: Callable[[jax.Array, Flow], FitResult],
-    try_out: Callable[[jax.Array, Flow], FitResult],
+    train: Callable[[jax.Array, Flow, str], FitResult],
+    try_out: Callable[[jax.Array, Flow, str], FitResult],
 ) -> list[FitResult]:
     """Trains flows built like the candidate that a short training leaves with the lowest loss.
 
@@ -37,8 +37,8 @@ def train_members(
         key: A JAX key.
         candidates: Flows to choose from, one or more.
         size: Number of flows wanted.
-        train: Trains a flow with a key.
-        try_out: Trains a flow with a key, for a short time.
+        train: Trains a flow with a key, under a name of its own.
+        try_out: The same, for a short time.
 
     Returns:
         Results of training the flows.
@@ -65,7 +65,7 @@ def train_members(
     if len(candidates) > 1:
 
         def try_candidate(i: int) -> tuple[int, FitResult]:
-            return i, try_out(trial_key, candidates[i])
+            return i, try_out(trial_key, candidates[i], f"trial-{i}")
 
         trials = [partial(try_candidate, i) for i in range(len(candidates))]
         numbered, interrupted = _train_together(trials, lambda trial: trial[1].interrupted)
@@ -76,9 +76,10 @@ def train_members(
 
     def train_member(key: jax.Array, i: int) -> FitResult:
         weights_key, train_key = jax.random.split(key)
-        if i == 0:
-            return train(train_key, flow)
-        return train(train_key, build_specified(str(flow.specification), rngs=weights_key))
+        own = flow
+        if i > 0:
+            own = build_specified(str(flow.specification), rngs=weights_key)
+        return train(train_key, own, f"member-{i}")
 
     keys = jax.random.split(key, size)
     trainings = [partial(train_member, keys[i], i) for i in range(size)]

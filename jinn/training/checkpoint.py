@@ -14,7 +14,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-FORMAT = 1
+from jinn.training.processes import any_process, of_all_processes
+
+FORMAT = 2
+_one_writer = threading.Lock()
+"""Orbax numbers what it writes for the whole process, and mixes up what threads write together."""
 KEPT = 3
 """Newest checkpoints that are kept. Each holds the best weights so far, too."""
 
@@ -26,7 +30,7 @@ class Snapshot(NamedTuple):
         state: The compiled loop's state, a pytree of arrays.
         best: The best weights by validation, or None.
         numbers: JSON: best and last validation loss, validations without a new best, the history.
-        position: The iterator's own state, or None for data that need none.
+        position: The iterator's own state in this process, or None for data that need none.
     """
 
     state: Any
@@ -75,20 +79,23 @@ class Checkpoints:
                 "format": FORMAT,
                 "arguments": self.arguments,
                 "numbers": snapshot.numbers,
-                "position": _encoded(snapshot.position),
+                "positions": of_all_processes(_encoded(snapshot.position)),
                 "has_best": snapshot.best is not None,
             }
         )
         arrays = _plain({"state": snapshot.state, "best": snapshot.best})
+        args = ocp.args.Composite(
+            arrays=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about)
+        )
         try:
             if step in self._manager.all_steps():
                 return
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    arrays=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about)
-                ),
-            )
+            if threading.current_thread() is threading.main_thread():
+                self._manager.save(step, args=args)
+                return
+            with _one_writer:  # trainings side by side
+                self._manager.save(step, args=args)
+                self._manager.wait_until_finished()
         except Exception as error:
             self._warn(step, error)
 
@@ -108,7 +115,7 @@ class Checkpoints:
         Returns:
             Whether it is in the folder.
         """
-        return step in self._manager.all_steps()
+        return step in self._manager.all_steps(read=True)
 
     def close(self) -> None:
         """Wait, and let the folder go."""
@@ -130,37 +137,41 @@ class Checkpoints:
         """
         found = sorted(self._manager.all_steps(), reverse=True)
         for step in found:
+            restored: tuple[int, Snapshot] | None = None
+            problem = "another process cannot read it"
             try:
-                about = self._read(step, "about", None)
-                if about["format"] > FORMAT:
-                    raise ValueError(
-                        f"its format is {about['format']}, newer than this jinn's {FORMAT}"
-                    )
-                self._check(about["arguments"])
-                wanted = {"state": state, "best": best(state) if about["has_best"] else None}
-                kept = self._read(step, "arrays", _plain(wanted))
+                restored = self._restore(step, state, best)
             except _OtherTraining:
                 raise
             except Exception as error:
-                warnings.warn(
-                    f"fit: the checkpoint of step {step} in {self.directory} cannot be read, and "
-                    f"the one before it is tried; its folder is renamed to unreadable-{step}: "
-                    f"{type(error).__name__}: {error}",
-                    stacklevel=3,
-                )
-                self._set_aside(step)
-                continue
-            restored = _shaped(wanted, kept)
-            snapshot = Snapshot(
-                restored["state"], restored["best"], about["numbers"], _decoded(about["position"])
+                problem = f"{type(error).__name__}: {error}"
+            if not any_process(restored is None):
+                return restored
+            warnings.warn(
+                f"fit: the checkpoint of step {step} in {self.directory} cannot be read, and the "
+                f"one before it is tried; its folder is renamed to unreadable-{step}: {problem}",
+                stacklevel=3,
             )
-            return step, snapshot
+            self._set_aside(step)
         if found:
             warnings.warn(
                 f"fit: no checkpoint in {self.directory} can be read; the training begins anew",
                 stacklevel=3,
             )
         return None
+
+    def _restore(self, step: int, state: Any, best: Callable[[Any], Any]) -> tuple[int, Snapshot]:
+        about = self._read(step, "about", None)
+        if about["format"] != FORMAT:
+            age = "newer" if about["format"] > FORMAT else "older"
+            raise ValueError(f"its format is {about['format']}, {age} than this jinn's {FORMAT}")
+        self._check(about["arguments"])
+        wanted = {"state": state, "best": best(state) if about["has_best"] else None}
+        kept = _shaped(wanted, self._read(step, "arrays", _plain(wanted)))
+        positions = about["positions"]
+        same = len(positions) == jax.process_count()
+        position = _decoded(positions[jax.process_index()]) if same else None
+        return step, Snapshot(kept["state"], kept["best"], about["numbers"], position)
 
     def _read(self, step: int, item: str, like: Any) -> Any:
         ocp = self._orbax
@@ -181,6 +192,7 @@ class Checkpoints:
                 (self.directory / str(step)).rename(self.directory / f"unreadable-{step}")
         except OSError as error:  # such as one of that name
             self._warn(step, error)
+        any_process(True)  # each waits until it is renamed
         self._manager.reload()
 
     def _check(self, arguments: dict[str, Any]) -> None:

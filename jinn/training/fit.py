@@ -4,17 +4,16 @@ import math
 import os
 import time
 import warnings
+from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from jinn.bijectors.base import Bijector
-from jinn.bijectors.module import first_not_finite, initialize, needs_initialization, refresh
+from jinn.bijectors.module import initialize, needs_initialization, refresh
 from jinn.losses.likelihood import negative_log_likelihood, split_batch
 from jinn.losses.schedule import at_step
 from jinn.networks.randomness import as_key
@@ -25,13 +24,15 @@ from jinn.training.checkpoint import (
     shapes_of,
     termination_noticed,
 )
-from jinn.training.checks import check_options, check_sizes, named_leaves
+from jinn.training.checks import check_options, check_sizes
 from jinn.training.data import IteratorSource, first_source, make_source, parts
 from jinn.training.history import History, means
 from jinn.training.interrupt import interrupt_deferred
 from jinn.training.optimizer import default_optimizer
 from jinn.training.placement import is_row_mean, make_placement
+from jinn.training.processes import any_process
 from jinn.training.progress import progress_bar
+from jinn.training.result import FitResult, diverged
 from jinn.training.step import Loss, make_run, start
 from jinn.training.together import raise_if_stopped
 from jinn.training.validation import make_evaluate
@@ -44,42 +45,6 @@ SECONDS_PER_CALL = 0.5
 WEIGHT_DECAY = 1e-4
 
 
-class FitResult(NamedTuple):
-    """What `fit` returns.
-
-    Attributes:
-        flow: The trained flow: the best by validation loss, or the last without validation.
-        history: Arrays of one length, a value for every interval of `validate_every` steps:
-            ``step`` (steps done), ``loss`` (mean over the interval's finite steps),
-            ``validation_loss`` (NaN if none), and the metrics of the loss.
-        interrupted: Whether the training was ended by a KeyboardInterrupt.
-        skipped_steps: Number of steps that were skipped, their loss or gradient not being finite.
-    """
-
-    flow: Any
-    history: dict[str, np.ndarray]
-    interrupted: bool
-    skipped_steps: int
-
-
-class TrainingDiverged(RuntimeError):
-    """Raised by `fit` after `max_bad_steps` steps in a row without a finite loss and gradient.
-
-    Attributes:
-        result: A `FitResult` with the last good flow and the history.
-    """
-
-    def __init__(self, message: str, result: FitResult) -> None:
-        """Make the error.
-
-        Args:
-            message: The text.
-            result: What was reached before.
-        """
-        super().__init__(message)
-        self.result = result
-
-
 def fit(
     key: jax.Array,
     flow: Any,
@@ -90,6 +55,7 @@ def fit(
     learning_rate: float = 1e-3,
     steps: int = 10_000,
     batch_size: int = 512,
+    microbatches: int = 1,
     validation: Any = 0.05,
     validate_every: int | None = None,
     patience: int | None = None,
@@ -127,6 +93,9 @@ def fit(
         learning_rate: Highest learning rate of the default optimiser.
         steps: Number of steps.
         batch_size: Rows in a batch; those of an iterator are taken as they come.
+        microbatches: Number of equal parts of a batch whose gradients are computed one after the
+            other and averaged for one step, which takes the memory of one part. The loss is then
+            the mean of the parts' losses: for a mean over rows the same, but for rounding and keys.
         validation: What to measure the validation loss on: the fraction in [0, 1) or the number
             of rows to hold out of arrays or to simulate once (a fraction of a simulator's rows is
             at most 10 000 rows); or a batch like the data; None or 0 for no validation. An
@@ -143,7 +112,9 @@ def fit(
             again after a crash; one that had ended gives its result at once. A SIGTERM, as before a
             pre-emption, writes a checkpoint and ends the process by SystemExit, Ctrl-C writes one
             too. Iterators with `get_state` and `set_state`, such as grain's, are set back; others
-            must begin anew, and give the batches that were used once more.
+            must begin anew, and give the batches that were used once more. Of several processes
+            all write to one folder that they share; it can be restored by another number of them,
+            and on other devices. A SIGTERM to one ends all, Ctrl-C writes nothing.
         checkpoint_every: Steps from one checkpoint to the next; None writes one with each entry in
             the history.
         mesh: Devices to train on, ``jax.make_mesh((jax.device_count(),), ("data",))``: each takes
@@ -169,13 +140,21 @@ def fit(
         ema_decay,
         steps=steps,
         batch_size=batch_size,
+        microbatches=microbatches,
         max_bad_steps=max_bad_steps,
         validate_every=validate_every,
         patience=patience,
         checkpoint_every=checkpoint_every,
     )
     split_key, first_key, validation_key, train_key = jax.random.split(as_key(key, "fit: key"), 4)
-    placement = make_placement(mesh, shard_parameters, batch_size)
+    placement = make_placement(mesh, shard_parameters)
+    if not isinstance(data, Iterator):
+        placement.check_split(batch_size, microbatches)
+    if checkpoint_dir is not None and mesh is None and jax.process_count() > 1:
+        raise ValueError(
+            f"fit: checkpoints of {jax.process_count()} processes need a mesh over all their "
+            'devices; pass mesh=jax.make_mesh((jax.device_count(),), ("data",))'
+        )
     source, held_out = make_source(
         split_key,
         data,
@@ -217,8 +196,17 @@ def fit(
     by_shards = placement.devices > 1 and is_row_mean(
         partial(at_step(loss, 0), flow), first.sample(first_key, PROBED_ROWS), first_key
     )
-    run = make_run(structure, loss, optimizer, max_bad_steps, ema_decay, placement, by_shards)
-    evaluate = make_evaluate(structure, loss, batch_size, placement)
+    run = make_run(
+        structure,
+        loss,
+        optimizer,
+        max_bad_steps,
+        ema_decay,
+        placement,
+        by_shards=by_shards,
+        microbatches=microbatches,
+    )
+    evaluate = make_evaluate(structure, loss, max(1, batch_size // microbatches), placement)
     if not isinstance(source, IteratorSource):
         source = placement.put_everywhere(source)
     held_out, train_key, validation_key = placement.put_everywhere(
@@ -239,6 +227,7 @@ def fit(
             "key": listed(as_key(key, "fit: key")),
             "steps": steps,
             "batch_size": batch_size,
+            "microbatches": microbatches,
             "learning_rate": learning_rate,
             "ema_decay": ema_decay,
             "interval": interval,
@@ -315,9 +304,9 @@ def fit(
                 if step >= saved + every or step == steps or unimproved == patience:
                     save()
                     saved = step
-                if terminated():
+                if checkpoints is not None and any_process(terminated()):
                     save(wait=True)
-                    written = checkpoints is not None and checkpoints.holds(step)
+                    written = checkpoints.holds(step)
                     raise SystemExit(
                         f"fit: ended by SIGTERM at step {step} of {steps}; "
                         f"{'the' if written else 'no'} checkpoint of it is in {checkpoint_dir}, "
@@ -327,7 +316,8 @@ def fit(
             interrupted = True
             if not isinstance(source, IteratorSource):
                 step = int(state.step)
-            if step == int(state.step):  # else the weights are ahead of `position`
+            # Else the weights are ahead of `position`, or other processes know nothing of it.
+            if step == int(state.step) and jax.process_count() == 1:
                 save()
         finally:
             if checkpoints is not None:
@@ -345,33 +335,9 @@ def fit(
     )
     if int(state.bad_steps) == max_bad_steps:
         batch = last_part.draw(state.order, jax.random.split(train_key)[0], state.step - 1)[0]
-        raise TrainingDiverged(
-            f"fit: the training diverged: the loss or its gradient was not finite in "
-            f"{max_bad_steps} steps in a row, up to step {int(state.step)} of {steps}. "
-            f"{_where_not_finite(structure.model(state.weights), batch)}Try a "
-            "smaller learning_rate, standardised data, or float64, and look for values that are "
-            "not finite in the simulator or the loss. The last good flow and the history are in "
-            "`.result` of this error.",
-            result,
-        )
+        last = structure.model(state.weights)
+        raise diverged(result, last, batch, max_bad_steps, f"step {int(state.step)} of {steps}")
     return result
-
-
-def _where_not_finite(model: Any, batch: Any) -> str:
-    """A sentence on where the numbers of a flow's forward pass stop being finite."""
-    bijector = getattr(model, "bijector", None)
-    if not isinstance(bijector, Bijector):
-        return ""
-    for name, array in named_leaves(batch):
-        if not bool(jnp.isfinite(array).all()):
-            return f"In the last batch, {name} itself is not finite. "
-    try:
-        part = first_not_finite(bijector, *split_batch(batch))
-    except (TypeError, ValueError):  # a loss of its own with batches of another form
-        return ""
-    if part is None:
-        return "All its bijectors' outputs are finite for the last batch: look at the gradient. "
-    return f"In the last batch, the first output that is not finite is that of flow.{part}. "
 
 
 def _initialized(flow: Any, batch: Any) -> Any:

@@ -10,8 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
+
+from jinn.flows.devices import check_mesh
+from jinn.training.accumulation import accumulated
 
 Objective = Callable[[list[Any], list[Any], Any, jax.Array, Array], Any]
 """``(trained, fixed, batch, key, step) -> (loss, metrics)``."""
@@ -139,6 +142,25 @@ class Placement:
             lambda leaf: jax.make_array_from_process_local_data(named, np.asarray(leaf)), batch
         )
 
+    def check_split(self, batch_size: int, microbatches: int) -> None:
+        """Check that a batch can be split evenly.
+
+        Args:
+            batch_size: Rows in a batch, of all devices.
+            microbatches: Number of parts that each device takes its rows in.
+
+        Raises:
+            ValueError: If it cannot.
+        """
+        parts = self.devices * microbatches
+        if batch_size % parts:
+            over = f"the mesh's {self.devices} devices" if self.mesh is not None else ""
+            into = f"microbatches={microbatches}" if microbatches > 1 else ""
+            raise ValueError(
+                f"fit: batch_size={batch_size} rows cannot be split evenly over "
+                f"{' and '.join(filter(None, (over, into)))}; pass a multiple of {parts}"
+            )
+
     def agreed(self, tree: Any) -> Any:
         """What the first process has, such as weights set from its own part of the data.
 
@@ -153,7 +175,7 @@ class Placement:
         return multihost_utils.broadcast_one_to_all(tree)
 
     def value_and_gradient(
-        self, objective: Objective, *, by_shards: bool
+        self, objective: Objective, *, by_shards: bool, microbatches: int = 1
     ) -> Callable[..., tuple[tuple[Array, dict[str, Array]], list[Any]]]:
         """The loss with its metrics, and its gradient by the trained weights.
 
@@ -164,11 +186,12 @@ class Placement:
         Args:
             objective: The loss.
             by_shards: Whether it is a mean over rows that uses no key.
+            microbatches: Number of parts of the rows, of each device, that are taken in turn.
 
         Returns:
             A function of the arguments of the objective.
         """
-        differentiate = jax.value_and_grad(objective, has_aux=True)
+        differentiate = accumulated(jax.value_and_grad(objective, has_aux=True), microbatches)
         if self.mesh is None or not by_shards:
             return differentiate
         mesh, axes = self.mesh, self.mesh.axis_names
@@ -185,7 +208,8 @@ class Placement:
                 def local(parts: list[Any], *arguments: Any) -> Any:
                     return objective(list(map(gathered, parts, specs)), *arguments)
 
-                found, gradients = jax.value_and_grad(local, has_aux=True)(parts, *arguments)
+                of_parts = accumulated(jax.value_and_grad(local, has_aux=True), microbatches)
+                found, gradients = of_parts(parts, *arguments)
                 # What was gathered, the gradient of the gathering has summed.
                 pairs = list(zip(gradients, specs, strict=True))
                 whole = [gradient for gradient, spec in pairs if not any(spec)]
@@ -234,19 +258,18 @@ class Placement:
 ONE_DEVICE = Placement()
 
 
-def make_placement(mesh: Any, shard_parameters: Any, batch_size: int) -> Placement:
+def make_placement(mesh: Any, shard_parameters: Any) -> Placement:
     """Check the mesh of `fit`.
 
     Args:
         mesh: What the user gave.
         shard_parameters: What the user gave.
-        batch_size: Rows in a batch, of all devices.
 
     Returns:
         The placement.
 
     Raises:
-        ValueError: If the mesh is none, or its size does not divide the batch.
+        ValueError: If the mesh is none, or there is none to shard parameters over.
     """
     if not isinstance(shard_parameters, bool):
         raise ValueError(
@@ -258,18 +281,7 @@ def make_placement(mesh: Any, shard_parameters: Any, batch_size: int) -> Placeme
                 "fit: shard_parameters=True needs a mesh; pass mesh=jax.make_mesh(...)"
             )
         return ONE_DEVICE
-    if not isinstance(mesh, Mesh):
-        raise ValueError(
-            "fit: expected mesh to be a jax.sharding.Mesh such as "
-            f'jax.make_mesh((jax.device_count(),), ("data",)), got {type(mesh).__name__}'
-        )
-    if batch_size % mesh.size:
-        raise ValueError(
-            f"fit: batch_size={batch_size} rows cannot be split evenly over the mesh's "
-            f"{mesh.size} devices; pass a multiple of {mesh.size}"
-        )
-    kinds = (AxisType.Auto,) * len(mesh.axis_names)
-    return Placement(Mesh(mesh.devices, mesh.axis_names, axis_types=kinds), shard_parameters)
+    return Placement(check_mesh(mesh, "fit"), shard_parameters)
 
 
 def is_row_mean(loss: Callable[[Any, jax.Array], Any], batch: Any, key: jax.Array) -> bool:

@@ -154,6 +154,7 @@ def make_run(
     ema_decay: float | None = None,
     placement: Placement = ONE_DEVICE,
     by_shards: bool = False,
+    microbatches: int = 1,
 ) -> Callable[[State, CompiledSource, jax.Array, int | Array], State]:
     """Compile the training loop; the same arguments give the same program, compiled once.
 
@@ -168,6 +169,7 @@ def make_run(
         ema_decay: Decay of the average of the weights, for a state that has one.
         placement: Where state and batch lie.
         by_shards: Whether the loss is a mean over rows that uses no key.
+        microbatches: Number of parts of a batch whose gradients are taken one after the other.
 
     Returns:
         A function of the state (donated), the source, the key and the step to stop before.
@@ -179,7 +181,9 @@ def make_run(
     ) -> Any:
         return at_step(loss, step)(structure.model(Weights(trained, fixed)), batch, key)
 
-    differentiate = placement.value_and_gradient(objective, by_shards=by_shards)
+    differentiate = placement.value_and_gradient(
+        objective, by_shards=by_shards, microbatches=microbatches
+    )
 
     def one_step(source: CompiledSource, key: jax.Array, state: State) -> State:
         data_key, loss_key = jax.random.split(key)
