@@ -23,7 +23,7 @@ class Conditioner(nnx.Module):
             n_in + case.condition,
             n_out * n_params,
             list(case.hidden),
-            activation=jax.nn.relu,
+            activation=getattr(jax.nn, case.activation),
             rngs=rngs,
         )
         self.shape = (n_out, n_params)

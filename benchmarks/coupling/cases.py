@@ -34,7 +34,7 @@ class Sizes(Protocol):
 
 @dataclass(frozen=True)
 class Case:
-    """One-sided couplings with fixed permutations between them, relu conditioners, float32."""
+    """One-sided couplings with fixed permutations between them, float32."""
 
     name: str
     transformer: Literal["affine", "spline"]
@@ -47,6 +47,7 @@ class Case:
     target: float = 1.0
     """Fraction of the fastest peer's time that a training step, or a million samples, may take."""
     bins: int = 8
+    activation: Literal["relu", "silu"] = "relu"
     programs: tuple[str, ...] = ("step", "log_prob", "sample")
 
     @property

@@ -27,7 +27,7 @@ def build(case: Case) -> Model:
         flow_layers=case.depth,
         nn_width=case.hidden[0],
         nn_depth=len(case.hidden),
-        nn_activation=jax.nn.relu,
+        nn_activation=getattr(jax.nn, case.activation),
     )
     return split(flow)
 

@@ -13,7 +13,12 @@ from jinn.distributions import StandardNormal
 
 
 def build(case: Case) -> Model:
-    """Builds what `real_nvp` and `neural_spline_flow(affine=False)` build, without the ActNorm."""
+    """Builds the flow."""
+    return split(make_flow(case))
+
+
+def make_flow(case: Case) -> jinn.Flow:
+    """Makes what `real_nvp` and `neural_spline_flow(affine=False)` make, without the ActNorm."""
     event_shape, mask = (case.event,), half_mask(case.event)
     spline = RationalQuadraticSpline(case.bins, BOUND)
 
@@ -25,13 +30,13 @@ def build(case: Case) -> Model:
             transformer=Affine() if case.transformer == "affine" else spline,
             condition_shape=(case.condition,),
             hidden=case.hidden,
-            activation="relu",
+            activation=case.activation,
             rngs=coupling_key,
         )
         return Chain([Permute(event_shape, leaving=mask, rngs=permutation_key), coupling])
 
     stack = Stack(make_block, case.depth, rngs=0)
-    return split(jinn.Flow(stack, StandardNormal(event_shape)))
+    return jinn.Flow(stack, StandardNormal(event_shape))
 
 
 def split(flow: jinn.Flow) -> Model:

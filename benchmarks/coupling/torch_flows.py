@@ -11,6 +11,8 @@ from torch import nn
 
 from benchmarks.coupling.cases import BOUND, LEARNING_RATE, Case, Sizes
 
+ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU}
+
 
 def build_freia(case: Case) -> tuple[nn.Module, Callable, Callable]:
     """Builds a `SequenceINN` of `AffineCouplingOneSided` and `PermuteRandom`."""
@@ -54,7 +56,7 @@ def build_zuko(case: Case) -> tuple[nn.Module, Callable, Callable]:
         transforms=case.depth,
         randmask=True,
         hidden_features=case.hidden,
-        activation=nn.ReLU,
+        activation=ACTIVATIONS[case.activation],
         **options,
     )
     return flow, lambda x, c: flow(c).log_prob(x), lambda n, c: flow(c).sample((n,))
@@ -96,7 +98,7 @@ def _mlp(case: Case, n_in: int, n_out: int) -> nn.Module:
     sizes = (n_in, *case.hidden)
     layers: list[nn.Module] = []
     for a, b in pairwise(sizes):
-        layers += [nn.Linear(a, b), nn.ReLU()]
+        layers += [nn.Linear(a, b), ACTIVATIONS[case.activation]()]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], n_out))
 
 
