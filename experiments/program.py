@@ -1,6 +1,7 @@
 """The command line of the experiments on inverse problems."""
 
 import argparse
+import inspect
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,9 @@ from experiments.inverse_problem import InverseProblem
 from experiments.plots import draw_marginals, draw_panels
 from experiments.report import make_table, save_json
 from experiments.settings import Settings, smoke
+from jinn import flows
+
+DTYPES = ("float32", "bfloat16")
 
 
 def main(
@@ -44,6 +48,8 @@ def main(
         parser.add_argument("--dequantization", type=float, help=words)
     words = "test the posterior by simulation-based calibration, coverage and TARP, on an HTML page"
     parser.add_argument("--diagnostics", action="store_true", help=words)
+    words = "type in which the networks of couplings compute; log-determinants keep float32"
+    parser.add_argument("--dtype", choices=DTYPES, help=words)
     parser.add_argument("--smoke", action="store_true", help="seconds, to see that it runs")
     parser.add_argument("--out", type=Path, default=Path("results") / problem.name)
     options = parser.parse_args(arguments)
@@ -54,13 +60,18 @@ def main(
     given = {
         name: value
         for name, value in vars(options).items()
-        if value is not None and name not in ("flow", "diagnostics", "smoke", "out")
+        if value is not None and name not in ("flow", "diagnostics", "dtype", "smoke", "out")
     }
+    if options.dtype is not None:
+        if "dtype" not in inspect.signature(getattr(flows, settings.flow)).parameters:
+            parser.error(f"--dtype: {settings.flow} has no such option; take --flow real_nvp")
+        given["flow_options"] = settings.flow_options | {"dtype": options.dtype}
     settings = replace(settings, **given)
 
     console = Console()
     options.out.mkdir(parents=True, exist_ok=True)
-    stem = f"{options.flow}-seed{options.seed}" + ("-smoke" if options.smoke else "")
+    name = options.flow if options.dtype is None else f"{options.flow}-{options.dtype}"
+    stem = f"{name}-seed{options.seed}" + ("-smoke" if options.smoke else "")
     page = options.out / f"{stem}-diagnostics.html"
     outcome = run(problem, settings, console, page=page if options.diagnostics else None)
     words = sys.argv[1:] if arguments is None else arguments

@@ -194,3 +194,16 @@ def test_unknown_flows_are_refused(capsys):
     with pytest.raises(SystemExit):
         program.main(PROBLEM, PRESETS, ["--flow", "glow"])
     assert "invalid choice: 'glow'" in capsys.readouterr().err
+
+
+def test_the_type_of_the_networks(monkeypatch, tmp_path, capsys):
+    def run(problem, settings, console, page):
+        raise SystemExit(settings.flow_options["dtype"])
+
+    monkeypatch.setattr(program, "run", run)
+    words = ["--smoke", "--out", str(tmp_path), "--dtype", "bfloat16"]
+    with pytest.raises(SystemExit, match="bfloat16"):
+        program.main(PROBLEM, PRESETS, words)
+    with pytest.raises(SystemExit):
+        program.main(PROBLEM, PRESETS, [*words, "--flow", "continuous_flow"])
+    assert "--dtype: continuous_flow has no such option" in capsys.readouterr().err

@@ -75,8 +75,6 @@ def sample_to_disk(
     Raises:
         ValueError: If shapes or numbers are wrong, or the folder holds something else.
     """
-    import tensorstore
-
     name = "sample_to_disk"
     key, (n,) = as_key(key, f"{name}: key"), check_sample_shape((n,), name)
     y, batch = _observations(posterior, y)
@@ -99,7 +97,6 @@ def sample_to_disk(
     drawn = jax.eval_shape(draw, posterior, key, _at(y, [0]))
     # One part is written while the next is drawn.
     most = max(1, max_bytes // (2 * drawn.size * drawn.dtype.itemsize))
-    together = min(rows, most // blocks), min(n, most * block)
     about = {
         "shape": [n, rows, *drawn.shape[2:]],
         "dtype": drawn.dtype.name,
@@ -108,28 +105,13 @@ def sample_to_disk(
         "posterior": _digest(named_arrays(posterior)),
     }
     folder = Path(path)
-    done = _blocks_done(folder, about)
-    spec = {
-        "driver": "zarr",
-        "kvstore": {"driver": "file", "path": str(folder.absolute())},
-        "metadata": {
-            "shape": about["shape"],
-            "chunks": [together[1], max(1, together[0]), *drawn.shape[2:]],
-            "dtype": drawn.dtype.str,
-        },
-    }
-    if done is None:
-        _note(folder, about, 0)
-        array = tensorstore.open(spec, create=True).result()
-    else:
-        del spec["metadata"]
-        array = tensorstore.open(spec).result()
-
-    parts = list(_parts(done or 0, rows, blocks, most))
+    chunk = [min(n, most * block), max(1, min(rows, most // blocks)), *drawn.shape[2:]]
+    array, done = _open(folder, about, chunk, drawn.dtype.str)
+    parts = list(_parts(done, rows, blocks, most))
     width = max((part.rows * part.blocks for part in parts), default=0)
     pending: Any = None
     with Progress(disable=not progress) as bar:
-        task = bar.add_task("sampling", total=rows * blocks, completed=done or 0)
+        task = bar.add_task("sampling", total=rows * blocks, completed=done)
         for part in parts:
             numbers = part.numbers(blocks)
             padded = np.resize(numbers, width)  # one program for all
@@ -145,6 +127,20 @@ def sample_to_disk(
             bar.update(task, completed=int(numbers[-1]) + 1)
         _finish(pending, folder, about)
     return array
+
+
+def _open(folder: Path, about: dict[str, Any], chunk: list[int], dtype: str) -> tuple[Any, int]:
+    """The array, made if it is not there, and how many blocks of it are written."""
+    import tensorstore
+
+    done = _blocks_done(folder, about)
+    store = {"driver": "file", "path": str(folder.absolute())}
+    spec: dict[str, Any] = {"driver": "zarr", "kvstore": store}
+    if done is not None:
+        return tensorstore.open(spec).result(), done
+    _note(folder, about, 0)
+    spec["metadata"] = {"shape": about["shape"], "chunks": chunk, "dtype": dtype}
+    return tensorstore.open(spec, create=True).result(), 0
 
 
 def _observations(posterior: Posterior, y: Any) -> tuple[Any, tuple[int, ...]]:
