@@ -48,7 +48,7 @@ def main(
         parser.add_argument("--dequantization", type=float, help=words)
     words = "test the posterior by simulation-based calibration, coverage and TARP, on an HTML page"
     parser.add_argument("--diagnostics", action="store_true", help=words)
-    words = "type in which the networks of couplings compute; log-determinants keep float32"
+    words = "type in which the networks compute; log-determinants keep float32"
     parser.add_argument("--dtype", choices=DTYPES, help=words)
     parser.add_argument("--smoke", action="store_true", help="seconds, to see that it runs")
     parser.add_argument("--out", type=Path, default=Path("results") / problem.name)

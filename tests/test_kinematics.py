@@ -205,5 +205,5 @@ def test_the_type_of_the_networks(monkeypatch, tmp_path, capsys):
     with pytest.raises(SystemExit, match="bfloat16"):
         program.main(PROBLEM, PRESETS, words)
     with pytest.raises(SystemExit):
-        program.main(PROBLEM, PRESETS, [*words, "--flow", "continuous_flow"])
-    assert "--dtype: continuous_flow has no such option" in capsys.readouterr().err
+        program.main(PROBLEM, PRESETS, [*words, "--flow", "residual_flow"])
+    assert "--dtype: residual_flow has no such option" in capsys.readouterr().err
