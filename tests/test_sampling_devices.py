@@ -75,6 +75,9 @@ def test_samples_do_not_depend_on_the_devices(n, posterior, small_blocks):
         found = posterior.sample(KEY, shape, y, mesh=mesh(n))
         np.testing.assert_allclose(found, one, rtol=1e-4, atol=1e-5)
     assert len(posterior.sample(KEY, 16, Y[:n], mesh=mesh(n)).sharding.device_set) == n
+    elsewhere = jax.device_put((posterior, one), jax.devices()[-1])
+    mixed = elsewhere[0].log_prob(elsewhere[1], Y[0], mesh=mesh(1))
+    np.testing.assert_allclose(mixed, posterior.log_prob(one, Y[0]), rtol=1e-4)
     flow = real_nvp(3, depth=1, hidden=4, rngs=0)
     one, found = (flow.sample(KEY, (33,), mesh=mesh(k)) for k in (1, n))
     np.testing.assert_allclose(found, one, rtol=1e-4, atol=1e-5)

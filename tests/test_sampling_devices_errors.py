@@ -22,6 +22,8 @@ def test_bad_input(tmp_path):
             sample_to_disk(path, posterior, KEY, n, y, progress=False)
     with pytest.raises(ValueError, match="max_bytes to be a whole number"):
         sample_to_disk(path, posterior, KEY, 3, Y, max_bytes=0.5, progress=False)
+    with pytest.raises(ValueError, match=r"expected a jinn.Posterior, got .*Flow"):
+        sample_to_disk(path, posterior.flow, KEY, 3, Y, progress=False)
     assert not path.exists()
     sample_to_disk(path, posterior, KEY, 3, Y, progress=False)
     with pytest.raises(ValueError, match=r"samples of another call, which differs in key"):

@@ -6,7 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType, Mesh, PartitionSpec
+from jax.core import Tracer
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from jinn.bijectors.shapes import Shape, batch_shape, broadcast_event
@@ -36,6 +37,29 @@ def check_mesh(mesh: Any, name: str) -> Mesh:
         )
     kinds = (AxisType.Auto,) * len(mesh.axis_names)
     return Mesh(mesh.devices, mesh.axis_names, axis_types=kinds)
+
+
+def moved_to(mesh: Mesh | None, tree: Any) -> Any:
+    """Arrays where they are, but those of other devices copied to all devices of a mesh.
+
+    Args:
+        mesh: The devices, or None to leave everything.
+        tree: A pytree, as of a model that was trained on other devices.
+
+    Returns:
+        The same; traced arrays are left.
+    """
+    if mesh is None:
+        return tree
+    everywhere, devices = NamedSharding(mesh, PartitionSpec()), set(mesh.devices.flat)
+
+    def move(leaf: Any) -> Any:
+        elsewhere = isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer)
+        if not elsewhere or leaf.sharding.device_set == devices:
+            return leaf
+        return jax.device_put(leaf, everywhere)
+
+    return jax.tree.map(move, tree)
 
 
 def log_prob_on_mesh(model: Any, x: Any, condition: Any, mesh: Mesh) -> Array:

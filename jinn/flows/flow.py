@@ -15,7 +15,7 @@ from jinn.distributions.base import Distribution
 from jinn.flows.chunks import draw_in_chunks, map_chunks
 from jinn.flows.compiled import compiled
 from jinn.flows.costs import costs
-from jinn.flows.devices import check_mesh, log_prob_on_mesh, sample_on_mesh
+from jinn.flows.devices import check_mesh, log_prob_on_mesh, moved_to, sample_on_mesh
 from jinn.flows.failures import warn_of_failures
 from jinn.networks.randomness import as_key
 
@@ -104,7 +104,8 @@ class Flow(nnx.Module):
                     "pass no key with a mesh, or no mesh"
                 )
             mesh = check_mesh(mesh, "Flow.log_prob")
-            result = compiled(log_prob_on_mesh, (self, x, condition), mesh)
+            operands = moved_to(mesh, (self, x, condition))
+            result = compiled(log_prob_on_mesh, operands, mesh)
         warn_of_failures("Flow.log_prob", result, (), self.bijector, "forward")
         return result
 
@@ -149,7 +150,8 @@ class Flow(nnx.Module):
         if mesh is None:
             result = compiled(Flow._sample, operands, shape)
         else:
-            result = compiled(sample_on_mesh, operands, shape, check_mesh(mesh, "Flow.sample"))
+            mesh = check_mesh(mesh, "Flow.sample")
+            result = compiled(sample_on_mesh, moved_to(mesh, operands), shape, mesh)
         warn_of_failures("Flow.sample", result, self.event_shape, self.bijector, "inverse")
         return result
 

@@ -19,7 +19,7 @@ from jinn.bijectors.elementwise import Affine, Unconstrain
 from jinn.bijectors.shapes import Shape, as_event, batched, freeze_shape, match_batch
 from jinn.flows.archive import named_arrays, read_archive, with_arrays, write_archive
 from jinn.flows.compiled import compiled
-from jinn.flows.devices import check_mesh, log_prob_on_mesh, sample_on_mesh
+from jinn.flows.devices import check_mesh, log_prob_on_mesh, moved_to, sample_on_mesh
 from jinn.flows.ensemble import Ensemble
 from jinn.flows.failures import warn_of_failures
 from jinn.flows.flow import Flow
@@ -137,7 +137,8 @@ class Posterior(nnx.Module):
             x = _sample(self, key, sizes, self._check(y))
         else:
             mesh = check_mesh(mesh, "Posterior.sample")
-            x = compiled(sample_on_mesh, (self, key, self._check(y)), sizes, mesh)
+            operands = moved_to(mesh, (self, key, self._check(y)))
+            x = compiled(sample_on_mesh, operands, sizes, mesh)
         warn_of_failures("Posterior.sample", x, self.event_shape, self._bijector, "inverse")
         return x
 
@@ -168,7 +169,7 @@ class Posterior(nnx.Module):
                 "Posterior",
             )
             mesh = check_mesh(mesh, "Posterior.log_prob")
-            result = compiled(log_prob_on_mesh, (self, x, y), mesh)
+            result = compiled(log_prob_on_mesh, moved_to(mesh, (self, x, y)), mesh)
         warn_of_failures("Posterior.log_prob", result, (), self._bijector, "forward")
         return result
 

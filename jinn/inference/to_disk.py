@@ -16,7 +16,7 @@ from rich.progress import Progress
 from jinn.bijectors.shapes import batch_shape, broadcast_event, check_sample_shape
 from jinn.flows.archive import named_arrays
 from jinn.flows.compiled import compiled
-from jinn.flows.devices import block_size, check_mesh, draw_blocks
+from jinn.flows.devices import block_size, check_mesh, draw_blocks, moved_to
 from jinn.flows.failures import warn_of_failures
 from jinn.inference.posterior import Posterior
 from jinn.networks.randomness import as_key
@@ -76,6 +76,11 @@ def sample_to_disk(
         ValueError: If shapes or numbers are wrong, or the folder holds something else.
     """
     name = "sample_to_disk"
+    if not isinstance(posterior, Posterior):
+        raise ValueError(
+            f"{name}: expected a jinn.Posterior, got {type(posterior).__name__}; for a flow pass "
+            "jinn.Posterior(flow, y_mean, y_scale), zeros and ones if y are as it takes them"
+        )
     key, (n,) = as_key(key, f"{name}: key"), check_sample_shape((n,), name)
     y, batch = _observations(posterior, y)
     if len(batch) != 1 or 0 in (n, *batch):
@@ -116,7 +121,8 @@ def sample_to_disk(
             numbers = part.numbers(blocks)
             padded = np.resize(numbers, width)  # one program for all
             operands = (posterior, key, jnp.asarray(padded), _at(y, padded // blocks))
-            found = compiled(draw_blocks, operands, block, mesh)[: len(numbers)]
+            drawn = compiled(draw_blocks, moved_to(mesh, operands), block, mesh)
+            found = drawn[: len(numbers)]
             warn_of_failures(name, found, posterior.event_shape, posterior._bijector, "inverse")
             first = part.block * block
             found = found.reshape(part.rows, part.blocks * block, *found.shape[2:])
