@@ -48,7 +48,12 @@ def there_and_back(x):
     return results
 
 
-@given(npst.arrays(np.float32, 4, elements=st.floats(-6, 6, width=32)))
+def without_underflow(x):
+    """Zero for the least numbers: times a slope they may become 0, where leaky ReLU has a kink."""
+    return x if abs(x) > 1e-30 else 0.0
+
+
+@given(npst.arrays(np.float32, 4, elements=st.floats(-6, 6, width=32).map(without_underflow)))
 def test_there_and_back_with_the_slopes_of_autodiff(x):
     results = jax.tree.map(np.asarray, there_and_back(x))
     for name, (start, y, log_slopes, slopes, back, back_log_slopes) in results.items():
