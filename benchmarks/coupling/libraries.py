@@ -10,7 +10,7 @@ from benchmarks.timing import Skipped, Timed, installed
 from benchmarks.torch_process import TorchProcess
 
 TORCH = ("FrEIA", "zuko", "nflows")
-PEERS = ("flowjax", "bijx", *TORCH)
+PEERS = ("flowjax", "bijx", "distrax", *TORCH)
 
 
 def torch_process() -> TorchProcess:
