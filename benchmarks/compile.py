@@ -28,7 +28,8 @@ from benchmarks.timing import Skipped
 from jinn.bijectors import Chain
 
 FLOWS = {"affine": CASES["a-512"], "spline": CASES["c"]}
-LIBRARIES = ("jinn", "jinn, Chain", "flowjax", "bijx", "distrax")
+PEERS = ("flowjax", "bijx", "distrax")
+LIBRARIES = ("jinn", "jinn, Chain", *PEERS)
 PROGRAMS = ("step", "sample")
 DEPTHS = (4, 16, 64)
 WRITTEN_OUT, DEEPEST = ("jinn, Chain", "distrax"), 16
@@ -189,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run(options, depths, rounds, console),
         console,
         cases={name: asdict(FLOWS[name]) for name in options.flows} | {"depths": depths},
-        peers=("flowjax", "bijx", "distrax"),
+        peers=PEERS,
         tables=make_tables,
         draw=draw,
     )
