@@ -19,7 +19,7 @@ from jinn.inference import chunks as chunks_module
 from jinn.inference.diagnostics import uniformity
 
 NOISE, DIM, PAIRS, SAMPLES = 0.5, 2, 1000, 100
-LABELS = ("mass", "<b>")
+LABELS = (r"mass $\mu_a$, $", "<b>")
 
 
 class LinearGaussian:
@@ -100,6 +100,19 @@ def test_coverage_below_the_diagonal_is_overconfidence():
     np.testing.assert_allclose(narrow.ecdf[24, 0], truth, atol=4 * np.sqrt(0.25 / PAIRS))
 
 
+@pytest.mark.parametrize("unit", [1e-30, 1e-22, 300.0, 1e18, 1e30])
+def test_distances_in_any_units(unit):
+    class InUnits(LinearGaussian):
+        def sample(self, key, shape, y):
+            drawn = unit * LinearGaussian.sample(self, key, shape, y.astype(jnp.float32) / unit)
+            return drawn.astype(dtype)
+
+    dtype = np.float16 if unit == 300.0 else np.float32
+    x, y = ((unit * part).astype(dtype) for part in pairs())
+    assert tarp(InUnits(), x, y, samples=SAMPLES).passed
+    assert not tarp(InUnits(0.5), x, y, samples=SAMPLES).passed
+
+
 def test_ties_are_no_fault():
     x, y = pairs()
     assert simulation_based_calibration(Rounded(), np.round(x), y, samples=SAMPLES).passed
@@ -175,6 +188,12 @@ def test_small_norms_are_untypical_too():
     assert check_typicality(0.1 * z[:1], z, score="norm").flagged.all()
 
 
+def test_norms_of_half_precision():
+    z = (300 * np.random.default_rng(0).normal(size=(1000, 100))).astype(np.float16)
+    check = check_typicality(np.stack([z[0], 30 * z[1]]), z, score="norm")
+    assert check.flagged.tolist() == [False, True] and np.isfinite(check.scores).all()
+
+
 def test_false_alarms_of_many_observations_hold_the_level():
     rng = np.random.default_rng(2)
     failed = 0
@@ -193,4 +212,4 @@ def test_report_is_one_page_that_names_the_faults(tmp_path):
     assert len(report.results) == 6 and 0.02 < report.calibration_error < 0.2
     assert not report.passed and not any(result.passed for result in report.results)
     assert page.count("data:image/png;base64,") == 10 and page.count("fail</span>") == 13
-    assert "&lt;b&gt;" in page and "src='http" not in page and "mass" in page
+    assert r"$\mu_a" in page and "&lt;b&gt;" in page and "src='http" not in page and "mass" in page

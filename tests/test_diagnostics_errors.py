@@ -53,6 +53,9 @@ PAIR_TESTS = [simulation_based_calibration, expected_coverage, tarp]
         (X, X[:30], {}, r"expected x of shape \(n, dim\) and y of shape .* got \(40, 2\)"),
         (X[0], X[0], {}, r"expected x of shape \(n, dim\)"),
         (X, X, {"samples": 1}, "at least 2 samples, got 1"),
+        (X, X, {"samples": 20.0}, "a whole number of at least 2 samples, got 20.0"),
+        (X, X, {"level": "a"}, "level between 0 and 1, such as 0.05, got 'a'"),
+        (X.astype(np.float64) + 1.7e9, X, {}, "40 different values of parameter 0 of x become 1"),
         (X, X, {"level": 1.5}, "level between 0 and 1, such as 0.05, got 1.5"),
         (X * np.nan, X, {}, "80 of 80 values of the true x are NaN"),
         (X, X, {"key": "a"}, "key: expected an int"),
@@ -79,6 +82,12 @@ def test_bad_posteriors():
         simulation_based_calibration(Constant(jnp.nan), X, X, samples=5)
     with pytest.raises(ValueError, match=r"references of the shape of x, \(40, 2\), got \(3, 2\)"):
         tarp(Samples(), X, X, samples=5, references=X[:3])
+    with pytest.raises(ValueError, match="expected finite references, got NaN or infinite ones"):
+        tarp(Constant(jnp.inf), X, X, samples=5)
+    with pytest.raises(ValueError, match=r"posterior with sample\(key, shape, y\), got object"):
+        simulation_based_calibration(object(), X, X, samples=5)
+    with pytest.raises(ValueError, match="at least 1 bin, got 0"):
+        simulation_based_calibration(Samples(), X, X, samples=5).histogram(0)
     with pytest.raises(ValueError, match="expected 2 labels"):
         simulation_based_calibration(Samples(), X, X, labels=("a",))
 
@@ -95,8 +104,9 @@ def test_bad_predictive_checks():
         check(simulate=lambda key, x: x[0])
     with pytest.raises(ValueError, match=r"statistic\(y\) to give shape"):
         check(statistic=lambda y: y[..., 0])
-    with pytest.raises(ValueError, match="values of y or simulated y are NaN"):
-        check(simulate=lambda key, x: x * jnp.nan)
+    for value in (jnp.nan, jnp.inf):
+        with pytest.raises(ValueError, match=r"2 of 404 values of y .* are NaN or infinite"):
+            check(simulate=lambda key, x, value=value: x.at[0, :, 0].set(value))
     with pytest.raises(ValueError, match=r"y of shape \(n, dim_y\), got \(2,\)"):
         check(y=X[0])
 
@@ -112,6 +122,10 @@ def test_bad_typicality_checks():
         check_typicality(X * np.nan, X, level=0.1)
     with pytest.raises(ValueError, match="'norm' or a callable, got 'knn'"):
         check_typicality(X, X, level=0.1, score="knn")
+    with pytest.raises(ValueError, match="expected real numbers in y, got complex64"):
+        check_typicality(X + 1j, X, level=0.1)
+    with pytest.raises(ValueError, match=r"y to be an array of numbers, got dict .* one by one"):
+        check_typicality({"a": X}, {"a": X}, level=0.1)
     with pytest.raises(ValueError, match="one number a row"):
         check_typicality(X, X, level=0.1, score=lambda y: y)
     with pytest.raises(ValueError, match="score gave NaN"):
@@ -121,3 +135,20 @@ def test_bad_typicality_checks():
 def test_report_needs_the_observed_data():
     with pytest.raises(ValueError, match="observed=, the data that simulate= is to be compared"):
         write_report("never", Samples(), X, X, simulate=lambda key, x: x)
+
+
+def test_report_finds_what_is_wrong_before_the_work(tmp_path):
+    class Never(Samples):
+        def sample(self, key, shape, y):
+            raise AssertionError("the work began")
+
+    for path in (tmp_path, tmp_path / "absent" / "report.html"):
+        with pytest.raises(ValueError, match="cannot be written; expected a file in a folder"):
+            write_report(path, Never(), X, X)
+    for observed, message in (
+        (X[0], "rows of one shape, got"),
+        (X[:1], "reference rows at level"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write_report(tmp_path / "report.html", Never(), X, X, observed=observed)
+    assert not list(tmp_path.iterdir())

@@ -180,7 +180,7 @@ class WrongShape:
         ),
         (
             lambda: calibration_error(GaussianPosterior(), *pairs(5), samples=1),
-            "expected at least 2 samples, got 1",
+            "a whole number of at least 2 samples, got 1",
         ),
         (
             lambda: calibration_error(GaussianPosterior(), pairs(5)[0], pairs(6)[1]),

@@ -1,6 +1,7 @@
 """Posterior samples for many observations, a chunk of observations at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from numbers import Integral
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -54,7 +55,8 @@ def check_pairs(name: str, x: Any, y: Any, samples: int, least: int = 1) -> tupl
         x and y as JAX arrays.
 
     Raises:
-        ValueError: Shapes that do not match, too few rows, or fewer than 2 samples.
+        ValueError: Shapes that do not match, too few rows, or samples that are no whole number
+            of at least 2.
     """
     x, y = jnp.asarray(x), jax.tree.map(jnp.asarray, y)
     shapes = jax.tree.map(jnp.shape, y)
@@ -69,9 +71,44 @@ def check_pairs(name: str, x: Any, y: Any, samples: int, least: int = 1) -> tupl
             f"{name}: expected at least {least} pairs (x, y), got {len(x)}; draw more from the "
             "prior and the simulator."
         )
-    if samples < 2:
-        raise ValueError(f"{name}: expected at least 2 samples, got {samples}.")
+    check_samples(name, samples)
     return x, y
+
+
+def check_samples(name: str, samples: int) -> None:
+    """Checks the number of samples for each observation.
+
+    Args:
+        name: Who asks, for the error.
+        samples: The number.
+
+    Raises:
+        ValueError: If it is no whole number of at least 2.
+    """
+    if isinstance(samples, bool) or not isinstance(samples, Integral) or samples < 2:
+        raise ValueError(f"{name}: expected a whole number of at least 2 samples, got {samples!r}.")
+
+
+def sampler(name: str, posterior: SamplesPosterior) -> Callable[..., Array]:
+    """The posterior's ``sample``, which gives JAX arrays.
+
+    Args:
+        name: Who asks, for the error.
+        posterior: The posterior.
+
+    Returns:
+        A function of ``(key, shape, y)``.
+
+    Raises:
+        ValueError: If there is no such method.
+    """
+    sample: Any = getattr(posterior, "sample", None)
+    if not callable(sample):
+        raise ValueError(
+            f"{name}: expected a posterior with sample(key, shape, y), got "
+            f"{type(posterior).__name__}, which has none."
+        )
+    return lambda key, shape, y: jnp.asarray(sample(key, shape, y))
 
 
 def draw_in_chunks(
@@ -91,13 +128,14 @@ def draw_in_chunks(
         The chunks, in the order of the rows.
 
     Raises:
-        ValueError: If the posterior gives another shape.
+        ValueError: If there is no ``sample``, or it gives another shape.
     """
+    draw = sampler(name, posterior)
     chunk = max(1, min(len(x), _VALUES_PER_CHUNK // (samples * x.shape[1])))
     for index, start in enumerate(range(0, len(x), chunk)):
         rows = np.minimum(np.arange(start, start + chunk), len(x) - 1)
         chosen = jax.tree.map(lambda leaf, rows=rows: leaf[rows], y)
-        draws = posterior.sample(jax.random.fold_in(key, index), (samples,), chosen)
+        draws = draw(jax.random.fold_in(key, index), (samples,), chosen)
         if draws.shape != (samples, chunk, x.shape[1]):
             raise ValueError(
                 f"{name}: expected posterior.sample to give shape "

@@ -6,6 +6,7 @@ order. That is exact at any S, as the rank is uniform on 0, ..., S.
 """
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Literal
 
 import jax
@@ -178,13 +179,14 @@ def tarp(
         raise ValueError(
             f"{name}: expected references of the shape of x, {x.shape}, got {references.shape}."
         )
-    _refuse_nan(name, "references", references)
-    deviation = jnp.std(references, axis=0)
-    scale = jnp.where(deviation > 0, deviation, 1.0)
+    if not bool(jnp.all(jnp.isfinite(references))):
+        raise ValueError(f"{name}: expected finite references, got NaN or infinite ones.")
+    deviation = np.std(np.asarray(references, np.float64), axis=0)
+    scale = np.where((deviation > 0) & np.isfinite(deviation), deviation, 1.0)
     values = []
     for chunk, k in _chunks(name, posterior, keys, samples, x, y):
-        near = _distances(chunk.draws, chunk.x, references[chunk.rows], scale)
-        values.append(_spread(near[:-1, :, None], near[-1, :, None], k)[: chunk.kept])
+        sides = _sides(chunk.draws, chunk.x, references[chunk.rows], scale)
+        values.append(_spread(sides, jnp.zeros(sides.shape[1:], sides.dtype), k)[: chunk.kept])
     return _judge("TARP", values, ("all parameters",), samples, level, keys[1])
 
 
@@ -196,10 +198,17 @@ def _spread(draws: Array, x: Array, key: Array) -> Array:
     return (below + jax.random.uniform(key, x.shape) * (ties + 1)) / (len(draws) + 1)
 
 
-@jax.jit
-def _distances(draws: Array, x: Array, references: Array, scale: Array) -> Array:
-    points = jnp.concatenate([draws, x[None]])
-    return jnp.sum(((points - references[None]) / scale[None, None]) ** 2, axis=-1)
+def _sides(draws: Array, x: Array, references: Array, scale: np.ndarray) -> Array:
+    """Whether draws are nearer to a reference than x is (-1) or not (1): (samples, chunk, 1).
+
+    In float64, where squares of numbers in any units are finite and not zero.
+    """
+    center = np.asarray(references, np.float64) / scale
+    drawn, own = (
+        np.sum((np.asarray(points, np.float64) / scale - center) ** 2, axis=-1)
+        for points in (draws, x)
+    )
+    return jnp.asarray((drawn > own).astype(np.int8) - (drawn < own))[..., None]
 
 
 def _chunks(
@@ -220,9 +229,11 @@ def _prepare(
     labels: Sequence[str] | None,
     key: int | Array | None,
 ) -> tuple[Array, Any, Array, tuple[str, ...]]:
+    given = x
     x, y = check_pairs(name, x, y, samples, _LEAST_PAIRS)
     check_level(name, level)
     _refuse_nan(name, "true x", x)
+    _refuse_rounding(name, given, x)
     names = tuple(f"x{i}" for i in range(x.shape[1])) if labels is None else tuple(labels)
     if len(names) != x.shape[1]:
         raise ValueError(f"{name}: expected {x.shape[1]} labels, one a parameter, got {names}.")
@@ -239,7 +250,7 @@ def check_level(name: str, level: float) -> None:
     Raises:
         ValueError: If it is not between 0 and 1.
     """
-    if not 0 < level < 1:
+    if not isinstance(level, Real) or not 0 < level < 1:
         raise ValueError(f"{name}: expected a level between 0 and 1, such as 0.05, got {level!r}.")
 
 
@@ -251,6 +262,21 @@ def _refuse_nan(name: str, what: str, array: Array) -> None:
             "where they come from (a solver that failed, an observation out of range): leaving "
             "them out would bias the test."
         )
+
+
+def _refuse_rounding(name: str, given: ArrayLike, x: Array) -> None:
+    """Refuses true x of float64 whose differences the dtype that JAX has for them rounds away."""
+    given = np.asarray(given)
+    if given.dtype.itemsize <= x.dtype.itemsize:
+        return
+    for index, (exact, rounded) in enumerate(zip(given.T, np.asarray(x).T, strict=True)):
+        numbers, left = len(np.unique(exact)), len(np.unique(rounded))
+        if left < numbers / 2:
+            raise ValueError(
+                f"{name}: the {numbers} different values of parameter {index} of x become {left} "
+                f"in {x.dtype}; subtract their offset, from the posterior's samples too, or set "
+                "jax_enable_x64."
+            )
 
 
 def _judge(

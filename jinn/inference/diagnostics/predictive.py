@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from jinn.inference.chunks import SamplesPosterior
+from jinn.inference.chunks import SamplesPosterior, check_samples, sampler
 from jinn.inference.diagnostics.calibration import check_level
 from jinn.inference.diagnostics.pictures import new_axes
 from jinn.networks.randomness import as_key
@@ -81,7 +81,8 @@ def posterior_predictive_check(
         A `PredictiveCheck`.
 
     Raises:
-        ValueError: Wrong shapes, NaN, or too few samples for n observations at this level.
+        ValueError: Wrong shapes, values that are not finite, or too few samples for n observations
+            at this level.
 
     Reference:
         Posterior Predictive Assessment of Model Fitness via Realized Discrepancies. Gelman, Meng,
@@ -92,6 +93,7 @@ def posterior_predictive_check(
     if y.ndim != 2 or 0 in y.shape:
         raise ValueError(f"{name}: expected y of shape (n, dim_y), got {y.shape}.")
     check_level(name, level)
+    check_samples(name, samples)
     least = int(np.ceil(len(y) / level))
     if samples < least:
         raise ValueError(
@@ -100,7 +102,7 @@ def posterior_predictive_check(
             "observations."
         )
     sample_key, simulate_key = jax.random.split(as_key(0 if key is None else key, f"{name}: key"))
-    draws = posterior.sample(sample_key, (samples,), y)
+    draws = sampler(name, posterior)(sample_key, (samples,), y)
     if draws.ndim != 3 or draws.shape[:2] != (samples, len(y)):
         raise ValueError(
             f"{name}: expected posterior.sample to give shape {(samples, len(y), 'dim')}, got "
@@ -119,9 +121,13 @@ def posterior_predictive_check(
             f"{name}: expected statistic(y) to give shape {(samples + 1, len(y), 'statistics')}, "
             f"got {both.shape}."
         )
-    bad = int(np.isnan(both).sum())
+    bad = int((~np.isfinite(both)).sum())
     if bad:
-        raise ValueError(f"{name}: {bad} of {both.size} values of y or simulated y are NaN.")
+        raise ValueError(
+            f"{name}: {bad} of {both.size} values of y or simulated y, or of their statistic, are "
+            "NaN or infinite; expected none. Give a statistic that is finite for them, such as a "
+            "clipped one."
+        )
     deviation = both.std(axis=0)
     distance = np.max(
         np.abs(both - both.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0), axis=-1

@@ -14,7 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from jinn.inference.chunks import SamplesPosterior
+from jinn.inference.chunks import SamplesPosterior, check_pairs
 from jinn.inference.diagnostics.calibration import (
     check_level,
     expected_coverage,
@@ -78,7 +78,8 @@ def write_report(
         posterior: What is tested, as in `simulation_based_calibration`.
         x: True parameters, shape (n, dim): with y, n independent draws of the joint distribution.
         y: Their observations, shape (n, dim_y), or a dict of arrays with n rows each.
-        observed: Observations to check for typicality against y, shape (k, dim_y).
+        observed: Observations to check for typicality against y, shape (k, dim_y), where y is an
+            array.
         simulate: The noisy simulator ``simulate(key, x)``, for a posterior predictive check of the
             observed data.
         samples: Posterior samples for each observation.
@@ -90,7 +91,8 @@ def write_report(
         The `Report`.
 
     Raises:
-        ValueError: As the diagnostics do, or a simulator without observed data.
+        ValueError: As the diagnostics do, a simulator without observed data, or a path that
+            cannot be written.
         ImportError: If matplotlib is not installed.
     """
     check_level("write_report", level)
@@ -99,12 +101,25 @@ def write_report(
             "write_report: expected observed=, the data that simulate= is to be compared with, got "
             "None."
         )
+    path = _writable(path)
+    check_pairs("write_report", x, y, samples)
     new_axes()  # before the work
     has_density = callable(getattr(posterior, "log_prob", None))
     share = level / (3 + has_density + (observed is not None) + (simulate is not None))
     keys = jax.random.split(as_key(0 if key is None else key, "write_report: key"), 6)
     common: dict[str, Any] = {"samples": samples, "level": share}
     named = {**common, "labels": labels}
+    # What may not fit the rest comes first, before the work.
+    about_observed: list[Any] = []
+    if observed is not None:
+        about_observed.append(check_typicality(observed, y, level=share))
+    if observed is not None and simulate is not None:
+        enough = max(samples, int(np.ceil(len(observed) / share)))
+        about_observed.append(
+            posterior_predictive_check(
+                posterior, simulate, observed, samples=enough, level=share, key=keys[4]
+            )
+        )
     results: list[Any] = [
         simulation_based_calibration(posterior, x, y, **named, key=keys[0]),
         expected_coverage(posterior, x, y, regions="central", **named, key=keys[1]),
@@ -112,21 +127,22 @@ def write_report(
     ]
     if has_density:
         results.insert(1, expected_coverage(posterior, x, y, **common, key=keys[3]))
-    if observed is not None:
-        results.append(check_typicality(observed, y, level=share))
-    if observed is not None and simulate is not None:
-        rows = len(jnp.asarray(observed))
-        enough = max(samples, int(np.ceil(rows / share)))
-        results.append(
-            posterior_predictive_check(
-                posterior, simulate, observed, samples=enough, level=share, key=keys[4]
-            )
-        )
+    results += about_observed
     error = float(calibration_error(posterior, x, y, samples=samples, key=keys[5]))
     passed = all(result.passed for result in results)
-    report = Report(passed, level, tuple(results), error, Path(path))
+    report = Report(passed, level, tuple(results), error, path)
     report.path.write_text(_page(report, len(jnp.asarray(x))), encoding="utf-8")
     return report
+
+
+def _writable(path: str | os.PathLike) -> Path:
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ValueError(
+            f"write_report: {path} cannot be written; expected a file in a folder that exists and "
+            "can be written to."
+        )
+    return path
 
 
 def _page(report: Report, pairs: int) -> str:

@@ -1,6 +1,7 @@
 """Whether observations are like those that a network was trained on."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -111,7 +112,9 @@ def check_typicality(
     """
     name = "check_typicality"
     check_level(name, level)
-    y, reference = np.asarray(y), np.asarray(reference)
+    y, reference = (
+        _real_rows(name, what, rows) for what, rows in (("y", y), ("reference", reference))
+    )
     if y.ndim < 1 or y.shape[1:] != reference.shape[1:] or 0 in y.shape:
         raise ValueError(
             f"{name}: expected y (n, ...) and reference (m, ...) with rows of one shape, got "
@@ -186,11 +189,29 @@ def typicality_rates(
     return TypicalityRates(*rates, *errors)
 
 
+def _real_rows(name: str, what: str, rows: ArrayLike) -> np.ndarray:
+    found = np.asarray(rows)
+    if not (
+        np.issubdtype(found.dtype, np.number) or found.dtype == bool or found.dtype.kind == "V"
+    ):
+        raise ValueError(
+            f"{name}: expected {what} to be an array of numbers, got {type(rows).__name__} of "
+            f"{found.dtype}; give the arrays of a dict one by one."
+        )
+    if np.iscomplexobj(found):
+        raise ValueError(
+            f"{name}: expected real numbers in {what}, got {found.dtype}; give real and imaginary "
+            "parts side by side."
+        )
+    return found
+
+
 def _fitted(score: str, rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     flat = rows.reshape(len(rows), -1).astype(np.float64)
     if score == "norm":
         middle = np.median(np.linalg.norm(flat, axis=1))
-        return lambda y: np.abs(np.linalg.norm(y.reshape(len(y), -1), axis=1) - middle)
+        norms = partial(np.linalg.norm, axis=1)
+        return lambda y: np.abs(norms(y.reshape(len(y), -1).astype(np.float64)) - middle)
     mean = flat.mean(axis=0)
     _, singular, axes = np.linalg.svd(flat - mean, full_matrices=False)
     deviation = singular / np.sqrt(len(flat))
