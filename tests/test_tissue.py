@@ -89,6 +89,20 @@ def test_every_photon_is_counted():
     assert_within(light.transmittance, once, light.transmittance_error)
 
 
+def test_photons_are_the_same_in_float64():
+    with jax.enable_x64(True):
+        wide = follow(HULST)
+        drawn = problem.simulate(KEY, 2, signal_to_noise=10.0)[1]
+    np.testing.assert_array_equal(wide.reflectance, follow(HULST).reflectance)
+    assert wide.reflectance.dtype == np.float32 and drawn.dtype == np.float64
+
+
+def test_few_lanes_round_no_light_away():
+    clear = Tissue([0.0], [0.0], [0.0], [1.0], (1.0, 1.4, 1.0))
+    light = simulate(KEY, clear, photons=200_000, lanes=8)
+    assert energy_missing(light) < 1e-5
+
+
 def test_devices_give_the_same_photons():
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("devices",))
     assert mesh.size == 2
@@ -188,6 +202,27 @@ def test_surrogate_keeps_the_light_that_is_not_absorbed():
     np.testing.assert_allclose(slope[0], step, rtol=1e-2)
 
 
+@pytest.mark.parametrize("anisotropy", [-1 + 1e-12, -0.99, -0.9, -0.5, 0.999, 1 - 1e-12])
+def test_surrogate_of_peaked_phase_functions(anisotropy):
+    tissue = Tissue([0.1], [10.0], [anisotropy], [1.0], (1.0, 1.4, 1.0))
+    light, photons = add_and_double(tissue, points=12), follow(tissue)
+    for field in ("reflectance", "transmittance"):
+        stated = getattr(photons, f"{field}_error")
+        assert_within(getattr(light, field), getattr(photons, field), stated)
+    assert energy_missing(light) < 1e-5
+
+
+def test_surrogate_of_deep_layers():
+    for thickness in (1e2, 1e3, 1e5):
+        light = add_and_double(Tissue([0.01], [10.0], [0.9], [thickness], (1.0, 1.4, 1.0)))
+        np.testing.assert_allclose(light.reflectance, 0.604276, atol=2e-5)
+        assert abs(light.transmittance) < 1e-6
+    black = Tissue([1e6], [0.0], [0.0], [1.0], (1.0, 1.0, 1.0))
+    assert add_and_double(black).transmittance < 1e-6
+    slope = jax.grad(lambda g: add_and_double(Tissue([1.0], [9.0], g[None], [1.0], (1.0,) * 3))[1])
+    assert np.isfinite(slope(jnp.zeros(())))
+
+
 def test_directions_keep_to_snells_law():
     grid = directions((1.0, 1.36, 1.36, 1.38, 1.0), 6)
     np.testing.assert_allclose(grid.cosines[:, 0], 1)
@@ -268,13 +303,32 @@ def slab(absorption=1.0, scattering=9.0, anisotropy=0.5, thickness=1.0, index=(1
             "leading dimensions that broadcast",
         ),
         (lambda: follow(slab(), photons=0), "at least 1 photon, got 0; 10,000"),
+        (lambda: follow(slab(), photons=1e4), "whole number of at least 1 photon, got 10000.0"),
+        (lambda: follow((1, 2)), "expected a Tissue, got tuple"),
+        (
+            lambda: follow(slab(absorption=1e39)),
+            "absorption .* below 1e[+]30, in 1/mm, got 1e[+]39",
+        ),
         (lambda: simulate(KEY, slab(), photons=1, lanes=12), "multiple of 8 lanes, got 12"),
-        (lambda: add_and_double(slab(), points=1), "at least 2 points and 0 doublings, got 1"),
-        (lambda: optics.haemoglobin_absorption([240.0]), r"250 to 1000 nm .* got \[240.0\]; leave"),
+        (lambda: add_and_double(slab(), points=1), r"whole number of points, at least 2, got 1"),
+        (lambda: optics.haemoglobin_absorption([240.0]), r"250 to 1000 nm, got \[240.0\]; leave"),
         (lambda: problem.to_tissue(np.ones(13), (500.0, 1100.0)), "wavelengths from 250 to 1000"),
         (lambda: problem.to_tissue(np.ones(12)), r"parameters of shape \(..., 13\), got \(12,\)"),
         (lambda: problem.add_camera_noise(KEY, np.ones((4, 7))), r"shape \(..., 8\), .* \(4, 7\)"),
         (lambda: problem.add_camera_noise(KEY, np.ones(8), 0.0), "positive signal-to-noise ratio"),
+        (lambda: problem.simulate(KEY, -1), "whole number of at least 1 tissue, got -1"),
+        (
+            lambda: problem.forward(np.full(13, 98.0)),
+            "oxygenation to be a share from 0 to 1, got 98",
+        ),
+        (
+            lambda: problem.to_tissue(np.full(13, 0.5), 500.0),
+            "wavelengths in one dimension, .* 500.0",
+        ),
+        (lambda: optics.absorption(0.5, -0.1), "blood to be a share from 0 to 1, got -0.1"),
+        (lambda: optics.scattering(-1.0, 0.9), "amplitude to be finite and not negative, got -1"),
+        (lambda: optics.scattering(1.0, 1.0), "anisotropy to be between -1 and 1, .* got 1"),
+        (lambda: optics.scattering(1.0, 0.9, [np.nan]), "wavelengths .* positive, in nm, got .nan"),
     ],
 )
 def test_errors_say_what_to_do(run, words):

@@ -13,11 +13,13 @@ Reference:
 """
 
 from functools import partial
+from numbers import Integral
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from scipy.special import eval_legendre
 
 from experiments.tissue.fresnel import fresnel
@@ -26,6 +28,8 @@ from experiments.tissue.tissue import PROPERTIES, Tissue, check_tissue
 
 POINTS = 6
 DOUBLINGS = 7
+DEEPEST = 1000.0
+"""So many optical depths are right to five digits with `DOUBLINGS`; each more doubles them."""
 
 
 class Balance(NamedTuple):
@@ -45,31 +49,44 @@ class Balance(NamedTuple):
 
 
 def add_and_double(
-    tissue: Tissue, *, points: int = POINTS, doublings: int = DOUBLINGS, terms: int | None = None
+    tissue: Tissue, *, points: int = POINTS, doublings: int | None = None, terms: int | None = None
 ) -> Balance:
     """Solves the equation of radiative transfer for light that comes straight down.
 
     Jitted, differentiable, and goes under `jax.vmap`; compiled once for each set of refractive
-    indices.
+    indices. In float32 a layer of t optical depths that hardly absorbs is wrong by about 6e-8 t of
+    the light.
 
     Args:
         tissue: The tissue, or a batch, its arrays of shape (..., layers); all layers finite.
         points: Directions in each range between two critical angles.
-        doublings: The thin layers have 2 to the power of minus this of a layer's thickness.
+        doublings: The thin layers have 2 to the power of minus this of a layer's thickness. None
+            for `DOUBLINGS`, and more where values that are known, which they are not inside
+            `jax.jit`, make the layers deeper than `DEEPEST`.
         terms: Legendre terms of the phase function; None for as many as there are directions.
 
     Returns:
         Shares of the light, (...).
 
     Raises:
-        ValueError: For fewer than 2 points, negative doublings, or no tissue; see `check_tissue`.
+        ValueError: For fewer than 2 points or 1 term, negative doublings, or no tissue; see
+            `check_tissue`.
     """
-    if points < 2 or doublings < 0:
-        raise ValueError(
-            "add_and_double: expected at least 2 points and 0 doublings, got "
-            f"{points} and {doublings}; leave them out."
-        )
+    for name, number, least in (
+        ("points", points, 2),
+        ("doublings", doublings, 0),
+        ("terms", terms, 1),
+    ):
+        if number is not None and (not isinstance(number, Integral) or number < least):
+            raise ValueError(
+                f"add_and_double: expected a whole number of {name}, at least {least}, got "
+                f"{number!r}; leave it out."
+            )
     tissue = check_tissue(tissue, semi_infinite=False)
+    if terms is None:
+        terms = len(directions(tissue.refractive_index, points).etendue)
+    if doublings is None:
+        doublings = _enough_doublings(tissue, terms)
     rows = tuple(getattr(tissue, name).reshape(-1, tissue.layers) for name in PROPERTIES)
     shares = _solve(
         rows,
@@ -81,6 +98,16 @@ def add_and_double(
     return Balance(*(share.reshape(*tissue.batch, *share.shape[1:]) for share in shares))
 
 
+def _enough_doublings(tissue: Tissue, terms: int) -> int:
+    values = [getattr(tissue, name) for name in PROPERTIES]
+    if any(isinstance(value, Tracer) for value in values):
+        return DOUBLINGS
+    absorption, scattering, anisotropy, thickness = (np.asarray(value, float) for value in values)
+    turning = np.where(anisotropy < 0, 2.0, 1 - np.abs(anisotropy) ** terms)
+    depth = np.max((absorption + scattering * turning) * thickness, initial=DEEPEST)
+    return DOUBLINGS + int(np.ceil(np.log2(depth / DEEPEST)))
+
+
 @partial(jax.jit, static_argnames=("refractive_index", "points", "doublings", "terms"))
 def _solve(
     rows: tuple[jax.Array, ...],
@@ -88,10 +115,9 @@ def _solve(
     refractive_index: tuple[float, ...],
     points: int,
     doublings: int,
-    terms: int | None,
+    terms: int,
 ) -> Balance:
     grid = directions(refractive_index, points)
-    terms = len(grid.etendue) if terms is None else terms
     kernels = _kernels(grid, terms)
     boundaries = [
         _boundary(grid, refractive_index, upper) for upper in range(len(refractive_index) - 1)
@@ -179,21 +205,24 @@ def _homogeneous(
     """Reflection and transmission of each layer by itself: (layers, points, points) each."""
     absorption, scattering, anisotropy, thickness = row
     even, odd = kernels
-    extinction = absorption + scattering
-    albedo = scattering / jnp.where(extinction > 0, extinction, 1.0)
-    # The peak of the phase function that so few terms do not show counts as light not scattered.
+    # The peak of the phase function that so few terms do not show is light not scattered, or, if it
+    # is that of scattering backwards, light that turns around.
     terms = jnp.arange(len(even))
-    peak = anisotropy ** len(even)
-    moments = (anisotropy[:, None] ** terms[None] - peak[:, None]) / (1 - peak[:, None])
-    thin = thickness * extinction * (1 - albedo * peak) / 2**doublings
-    albedo = albedo * (1 - peak) / (1 - albedo * peak)
+    peak = jnp.abs(anisotropy) ** len(even)
+    sign = jnp.where(anisotropy < 0, -1.0, 1.0)
+    rest = anisotropy[:, None] ** terms[None] - peak[:, None] * sign[:, None] ** terms[None]
+    moments = scattering[:, None] * rest
 
     # What sums and differences of the light from both sides lose in half of a thin layer.
     identity = jnp.eye(len(grid.etendue))
     inverse = jnp.asarray(1 / grid.cosines[1:-1], float)[:, None, :] * identity[None]
-    half, share = 0.5 * thin[:, None, None], albedo[:, None, None]
-    sums = half * (inverse - share * jnp.einsum("lt,tlij->lij", moments, even))
-    differences = half * (inverse - share * jnp.einsum("lt,tlij->lij", moments, odd))
+    half = 0.5 * thickness[:, None, None] / 2**doublings
+    lost = absorption + scattering * (1 - peak)
+    turned = lost + scattering * peak * (1 - sign)
+    sums = half * (lost[:, None, None] * inverse - jnp.einsum("lt,tlij->lij", moments, even))
+    differences = half * (
+        turned[:, None, None] * inverse - jnp.einsum("lt,tlij->lij", moments, odd)
+    )
     inverses = jax.vmap(_inverse)(identity[None] + jnp.concatenate([sums, differences]))
     sums_out, differences_out = jnp.split(inverses, 2)
     reflect = sums_out @ ((differences - sums) @ differences_out)

@@ -12,6 +12,7 @@ Reference:
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +63,8 @@ def to_tissue(x: jax.Array, wavelengths: Sequence[float] = BANDS) -> Tissue:
     """Gives the tissue of parameters at wavelengths in nm, (..., 13) -> arrays (..., bands, 3).
 
     Raises:
-        ValueError: For parameters of another number, or wavelengths outside the table.
+        ValueError: For parameters of another number or, where they are known, out of range; or
+            wavelengths outside the table.
     """
     if np.shape(x)[-1:] != (DIM_X,):
         raise ValueError(
@@ -73,9 +75,10 @@ def to_tissue(x: jax.Array, wavelengths: Sequence[float] = BANDS) -> Tissue:
     blood, mie, anisotropy, thickness = jnp.moveaxis(
         x[..., 1:].reshape(*x.shape[:-1], LAYERS, 4), -1, 0
     )
-    shape = (*x.shape[:-1], len(wavelengths), LAYERS)
+    absorbed = absorption(x[..., :1], blood, wavelengths)
+    shape = (*x.shape[:-1], absorbed.shape[-1], LAYERS)
     return Tissue(
-        jnp.moveaxis(absorption(x[..., :1], blood, wavelengths), -1, -2),
+        jnp.moveaxis(absorbed, -1, -2),
         jnp.moveaxis(scattering(mie, anisotropy, wavelengths), -1, -2),
         jnp.broadcast_to(anisotropy[..., None, :], shape),
         jnp.broadcast_to(thickness[..., None, :], shape),
@@ -113,6 +116,7 @@ def add_camera_noise(key: jax.Array, y: jax.Array, signal_to_noise: float = 10.0
             f"{signal_to_noise}; leave the noise out for a perfect camera."
         )
     y = jnp.asarray(y)
+    y = y if jnp.issubdtype(y.dtype, jnp.floating) else y.astype(float)
     noisy = y * (1 + jax.random.normal(key, y.shape, y.dtype) / signal_to_noise)
     return jnp.clip(noisy, 1e-5, 1.0)
 
@@ -129,7 +133,12 @@ def simulate(
 
     Returns:
         Parameters and spectra.
+
+    Raises:
+        ValueError: For no tissue, or a ratio that is not positive.
     """
+    if not isinstance(n, Integral) or n < 1:
+        raise ValueError(f"simulate: expected a whole number of at least 1 tissue, got {n!r}.")
     prior_key, noise_key = jax.random.split(key)
     x = prior(prior_key, n)
     y = jax.lax.map(forward, x, batch_size=min(n, CHUNK))

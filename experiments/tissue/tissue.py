@@ -1,5 +1,6 @@
 """Layered tissue as light sees it: coefficients, thicknesses and refractive indices."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
@@ -47,6 +48,8 @@ class Tissue:
         return np.shape(self.absorption)[:-1]
 
 
+LARGEST = 1e30
+"""Coefficients in 1/mm are below: their products with lengths are to be finite in float32."""
 PROPERTIES = tuple(field.name for field in fields(Tissue))[:-1]
 
 
@@ -66,6 +69,8 @@ def check_tissue(tissue: Tissue, *, semi_infinite: bool = True) -> Tissue:
         ValueError: For indices below 1, arrays that do not fit together, negative coefficients or
             thicknesses, or anisotropies that are not between -1 and 1.
     """
+    if not isinstance(tissue, Tissue):
+        raise ValueError(f"Tissue: expected a Tissue, got {type(tissue).__name__}.")
     indices = tuple(float(index) for index in tissue.refractive_index)
     if len(indices) < 3 or not all(1 <= index < np.inf for index in indices):
         raise ValueError(
@@ -99,25 +104,27 @@ def _check_values(tissue: Tissue, *, semi_infinite: bool) -> None:
         if not isinstance(value := getattr(tissue, name), Tracer)
     }
     for name in ("absorption", "scattering"):
-        if name in known and not np.all((known[name] >= 0) & np.isfinite(known[name])):
+        bad = _bad(known, name, lambda value: (value >= 0) & (value < LARGEST))
+        if bad is not None:
             raise ValueError(
-                f"Tissue: expected {name} coefficients that are finite and not negative, in 1/mm, "
-                f"got {_worst(known[name])}; give 0 where there is none."
+                f"Tissue: expected {name} coefficients that are not negative and below "
+                f"{LARGEST:g}, in 1/mm, got {bad}; give 0 where there is none."
             )
-    if "anisotropy" in known and not np.all(np.abs(known["anisotropy"]) < 1):
+    bad = _bad(known, "anisotropy", lambda value: np.abs(value) < 1)
+    if bad is not None:
         raise ValueError(
-            "Tissue: expected anisotropy between -1 and 1, both excluded, got "
-            f"{_worst(1 - np.abs(known['anisotropy']), known['anisotropy'])}; light that is only "
-            "scattered straight on is not scattered: lower the coefficient instead."
+            f"Tissue: expected anisotropy between -1 and 1, both excluded, got {bad}; light that "
+            "is only scattered straight on is not scattered: lower the coefficient instead."
+        )
+    bad = _bad(known, "thickness", lambda value: value > 0)
+    if bad is not None:
+        raise ValueError(
+            f"Tissue: expected positive thicknesses in mm, got {bad}; leave a layer without "
+            "thickness out."
         )
     if "thickness" not in known:
         return
     thickness = known["thickness"]
-    if not np.all(thickness > 0):
-        raise ValueError(
-            f"Tissue: expected positive thicknesses in mm, got {_worst(thickness)}; leave a layer "
-            "without thickness out."
-        )
     if not np.all(np.isfinite(thickness[..., : None if not semi_infinite else -1])):
         where = "the last layer only" if semi_infinite else "no layer here"
         raise ValueError(
@@ -133,7 +140,11 @@ def _check_values(tissue: Tissue, *, semi_infinite: bool) -> None:
         )
 
 
-def _worst(keys: np.ndarray, values: np.ndarray | None = None) -> float:
-    """The value with the smallest key, NaN first."""
-    worst = int(np.argmin(np.where(np.isnan(keys), -np.inf, np.where(np.isposinf(keys), -1, keys))))
-    return float((keys if values is None else values).reshape(-1)[worst])
+def _bad(
+    known: dict[str, np.ndarray], name: str, good: Callable[[np.ndarray], Any]
+) -> float | None:
+    """The first of the known values of this name that is not good, if there is one."""
+    if name not in known:
+        return None
+    bad = known[name][~np.asarray(good(known[name]))]
+    return float(bad.flat[0]) if bad.size else None

@@ -13,6 +13,7 @@ Reference:
 """
 
 from functools import partial
+from numbers import Integral
 from typing import NamedTuple
 
 import jax
@@ -27,6 +28,8 @@ from experiments.tissue.tissue import PROPERTIES, Tissue, check_tissue
 STREAMS = 8
 """Lanes have so many groups of their own random numbers and photons, whatever the devices."""
 LANES = 8192
+STEPS_PER_SUM = 256
+"""Sums over so many steps are rounded; those over all steps carry along what rounding loses."""
 
 
 class Light(NamedTuple):
@@ -71,17 +74,17 @@ def simulate(
         Shares of the light and their standard errors, (...).
 
     Raises:
-        ValueError: For photons or lanes that are not positive, a mesh that does not divide the
-            streams, or no tissue; see `check_tissue`.
+        ValueError: For photons or lanes that are not positive whole numbers, a mesh that does not
+            divide the streams, or no tissue; see `check_tissue`.
     """
-    if photons < 1:
+    if not isinstance(photons, Integral) or photons < 1:
         raise ValueError(
-            f"simulate: expected at least 1 photon, got {photons}; 10,000 give a reflectance to "
-            "about 0.005."
+            f"simulate: expected a whole number of at least 1 photon, got {photons!r}; 10,000 give "
+            "a reflectance to about 0.005."
         )
-    if lanes < STREAMS or lanes % STREAMS:
+    if not isinstance(lanes, Integral) or lanes < STREAMS or lanes % STREAMS:
         raise ValueError(
-            f"simulate: expected a multiple of {STREAMS} lanes, got {lanes}; leave lanes out."
+            f"simulate: expected a multiple of {STREAMS} lanes, got {lanes!r}; leave lanes out."
         )
     if mesh is not None and STREAMS % mesh.size:
         raise ValueError(
@@ -89,7 +92,9 @@ def simulate(
             f"{mesh.size}; give fewer."
         )
     tissue = check_tissue(tissue)
-    rows = tuple(getattr(tissue, name).reshape(-1, tissue.layers) for name in PROPERTIES)
+    rows = tuple(
+        getattr(tissue, name).astype(jnp.float32).reshape(-1, tissue.layers) for name in PROPERTIES
+    )
     quotas = np.full(STREAMS, photons // STREAMS) + (np.arange(STREAMS) < photons % STREAMS)
     means, errors = _simulate(
         key,
@@ -99,7 +104,8 @@ def simulate(
         lanes=lanes,
         mesh=mesh,
     )
-    means, errors = (value.reshape(*tissue.batch, -1) for value in (means, errors))
+    shape = (*tissue.batch, 2 + tissue.layers)
+    means, errors = (value.reshape(shape) for value in (means, errors))
     specular = jnp.full(tissue.batch, specular_reflectance(tissue))
     return Light(
         specular,
@@ -125,7 +131,7 @@ def _simulate(
     mesh: Mesh | None,
 ) -> tuple[jax.Array, jax.Array]:
     """Means and standard errors: tissues (n, layers) -> (n, 2 + layers) each, one after another."""
-    photons = quotas.sum().astype(float)
+    photons = quotas.astype(jnp.float32).sum()
     follow = partial(_follow, lanes=lanes // STREAMS)
     if mesh is not None:
         split, whole = PartitionSpec(mesh.axis_names), PartitionSpec()
@@ -149,24 +155,25 @@ def _follow(
 ) -> tuple[jax.Array, jax.Array]:
     """Sums over each stream's photons: keys and quotas (streams,) -> (streams, 2 + layers) twice.
 
-    Sums are kept by lane and added up in the end, so that none grows so large that what is added
-    would be rounded away.
+    All is float32, whatever the default. Sums are kept by lane and added up in the end, those of
+    few steps to those of all with compensation (Kahan), so that none grows so large that what is
+    added would be rounded away.
     """
     layers = len(tissue.refractive_index) - 2
     shape = (len(keys), lanes)
-    zero = jnp.zeros(shape)
+    zero = jnp.zeros(shape, jnp.float32)
     photons = Photons(zero, zero, zero, zero.astype(jnp.int32), zero, (zero,) * layers)
-    sums = Sums((zero,) * (2 + layers), (zero,) * (2 + layers))
-    words = start_words(jax.vmap(partial(jax.random.bits, shape=(3, lanes)))(keys))
+    none = Sums((zero,) * (2 + layers), (zero,) * (2 + layers))
+    draw = partial(jax.random.bits, shape=(3, lanes), dtype=jnp.uint32)
+    words = start_words(jax.vmap(draw)(keys))
     above, first = tissue.refractive_index[:2]
     entering = 1.0 - ((above - first) / (above + first)) ** 2
 
-    def unfinished(carry: tuple) -> jax.Array:
-        _, photons, _, left = carry
+    def unfinished(photons: Photons, left: jax.Array) -> jax.Array:
         return jnp.any(left > 0) | jnp.any(photons.weight > 0)
 
     def advance(carry: tuple) -> tuple:
-        words, photons, sums, left = carry
+        words, photons, left, sums, steps = carry
         launched = _launched(photons.weight == 0, left)
         left = left - launched.sum(axis=-1, dtype=left.dtype)
         photons = photons._replace(
@@ -181,9 +188,25 @@ def _follow(
             word, words = next_word(words)
             drawn.append(word)
         photons, sums = step(photons, sums, drawn, tissue)
-        return words, photons, sums, left
+        return words, photons, left, sums, steps + 1
 
-    _, _, sums, _ = jax.lax.while_loop(unfinished, advance, (words, photons, sums, quotas))
+    def advance_and_add(carry: tuple) -> tuple:
+        words, photons, left, total, lost = carry
+        words, photons, left, sums, _ = jax.lax.while_loop(
+            lambda carry: unfinished(carry[1], carry[2]) & (carry[4] < STEPS_PER_SUM),
+            advance,
+            (words, photons, left, none, 0),
+        )
+        added = jax.tree.map(jnp.subtract, sums, lost)
+        grown = jax.tree.map(jnp.add, total, added)
+        lost = jax.tree.map(lambda new, old, part: (new - old) - part, grown, total, added)
+        return words, photons, left, grown, lost
+
+    _, _, _, sums, _ = jax.lax.while_loop(
+        lambda carry: unfinished(carry[1], carry[2]),
+        advance_and_add,
+        (words, photons, quotas, none, none),
+    )
     values, squares = (jnp.stack([v.sum(axis=-1) for v in part], axis=-1) for part in sums)
     return values, squares
 

@@ -114,7 +114,7 @@ def write_report(
     if observed is not None:
         about_observed.append(check_typicality(observed, y, level=share))
     if observed is not None and simulate is not None:
-        enough = max(samples, int(np.ceil(len(observed) / share)))
+        enough = max(samples, int(np.ceil(len(np.asarray(observed)) / share)))
         about_observed.append(
             posterior_predictive_check(
                 posterior, simulate, observed, samples=enough, level=share, key=keys[4]
