@@ -97,7 +97,7 @@ def test_is_deterministic_whatever_the_length_of_a_call(monkeypatch: pytest.Monk
         return jax.tree.leaves((result.flow, result.history))
 
     first, other = train(0), train(1)
-    monkeypatch.setattr(sys.modules["jinn.training.fit"], "SECONDS_PER_CALL", 0.0)
+    monkeypatch.setattr(sys.modules["jinn.training.loop"], "SECONDS_PER_CALL", 0.0)
     for one, same in zip(first, train(0), strict=True):
         np.testing.assert_array_equal(one, same)
     assert any((a != b).any() for a, b in zip(first, other, strict=True))
@@ -293,7 +293,7 @@ def test_the_callers_arrays_outlive_the_training(optimizer: Any) -> None:
 def test_an_interrupt_returns_the_flow_so_far(
     monkeypatch: pytest.MonkeyPatch, ctrl_c: None
 ) -> None:
-    monkeypatch.setattr(sys.modules["jinn.training.fit"], "SECONDS_PER_CALL", 1e-3)
+    monkeypatch.setattr(sys.modules["jinn.training.loop"], "SECONDS_PER_CALL", 1e-3)
 
     def press(p: np.ndarray) -> None:
         if -p % 1000 == 20.0:  # again, should Python have been in a callback that no error leaves

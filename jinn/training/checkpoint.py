@@ -150,13 +150,13 @@ class Checkpoints:
             warnings.warn(
                 f"fit: the checkpoint of step {step} in {self.directory} cannot be read, and the "
                 f"one before it is tried; its folder is renamed to unreadable-{step}: {problem}",
-                stacklevel=3,
+                stacklevel=4,
             )
             self._set_aside(step)
         if found:
             warnings.warn(
                 f"fit: no checkpoint in {self.directory} can be read; the training begins anew",
-                stacklevel=3,
+                stacklevel=4,
             )
         return None
 

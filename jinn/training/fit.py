@@ -1,15 +1,11 @@
 """`fit`: train a flow, or any other pytree, on arrays, a simulator or an iterator of batches."""
 
-import math
 import os
-import time
-import warnings
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
@@ -17,17 +13,10 @@ from jinn.bijectors.module import initialize, needs_initialization, refresh
 from jinn.losses.likelihood import negative_log_likelihood, split_batch
 from jinn.losses.schedule import at_step
 from jinn.networks.randomness import as_key
-from jinn.training.checkpoint import (
-    Checkpoints,
-    Snapshot,
-    listed,
-    shapes_of,
-    termination_noticed,
-)
+from jinn.training.checkpoint import Checkpoints, listed, shapes_of, termination_noticed
 from jinn.training.checks import check_options, check_sizes
-from jinn.training.data import IteratorSource, first_source, make_source, parts
-from jinn.training.history import History, means
-from jinn.training.interrupt import interrupt_deferred
+from jinn.training.data import IteratorSource, first_source, make_source
+from jinn.training.loop import Programs, Schedule, Training
 from jinn.training.optimizer import default_optimizer
 from jinn.training.placement import is_row_mean, make_placement
 from jinn.training.processes import any_process
@@ -36,12 +25,11 @@ from jinn.training.result import FitResult, diverged
 from jinn.training.step import Loss, make_run, start
 from jinn.training.together import raise_if_stopped
 from jinn.training.validation import make_evaluate
-from jinn.training.weights import Weights, copy, structure_of
+from jinn.training.weights import structure_of
 
 INITIALIZATION_ROWS = 4096
 PROBED_ROWS = 256
 """Of a loss that may be a mean over rows."""
-SECONDS_PER_CALL = 0.5
 WEIGHT_DECAY = 1e-4
 
 
@@ -213,10 +201,6 @@ def fit(
         (held_out, train_key, validation_key)
     )
     interval = validate_every or _default_interval(steps, batch_size, held_out)
-    history = History([name for name in state.totals if name not in ("count", "loss")])
-    best: Weights | None = None
-    best_loss, validation_loss, unimproved = math.inf, math.nan, 0
-    interrupted, step, length, last_part, position = False, 0, 1, first, None
     checkpoints = None
     if checkpoint_dir is not None:
         arguments = {
@@ -234,109 +218,53 @@ def fit(
             "patience": patience,
         }
         checkpoints = Checkpoints(checkpoint_dir, arguments)
-        found = checkpoints.restore(state, lambda state: state.averaged())
-        if found is not None:
-            step, (state, best, numbers, position) = found
-            best_loss, validation_loss, unimproved = numbers["validation"]
-            history.restore(numbers["history"])
-            if isinstance(source, IteratorSource):
-                source.go_on(step, position)
-    saved, every = step, checkpoint_every or interval
-
-    def save(wait: bool = False) -> None:
-        if checkpoints is None or step == 0:
-            return
-        numbers = {
-            "validation": (best_loss, validation_loss, unimproved),
-            "history": history.columns,
-        }
-        # A copy, since the next call is given the arrays of the state to write over.
-        checkpoints.save(step, Snapshot(copy(state), best, numbers, position))
-        if wait:
-            checkpoints.wait()
-
+    training = Training(
+        state,
+        source,
+        held_out,
+        (train_key, validation_key),
+        Programs(run, evaluate),
+        Schedule(steps, interval, checkpoint_every or interval, patience, max_bad_steps),
+        checkpoints,
+    )
+    training.restore()
+    interrupted = False
     with (
         placement.exclusive(),
         termination_noticed(checkpoints is not None) as terminated,
         progress_bar(steps, visible=progress) as show,
     ):
         try:
-            while history.last_step < steps and unimproved != patience:
+            while not training.ended:
                 raise_if_stopped()
-                target = min((history.last_step // interval + 1) * interval, steps)
-                began = time.perf_counter()
-                wanted = min(step + length, target, saved + every)
-                for part, stop in parts(source, step, wanted):
-                    with interrupt_deferred():
-                        last_part = part
-                        state = run(state, part, train_key, stop)
-                step = int(state.step)
-                if checkpoints is not None and isinstance(source, IteratorSource):
-                    position = source.position()
-                seconds = time.perf_counter() - began
-                length = max(1, min(4 * length, int(length * SECONDS_PER_CALL / seconds)))
-                if jax.process_count() > 1:  # which must all call the same
-                    length = interval
-                if int(state.bad_steps) == max_bad_steps:
-                    break
-                if step < wanted:
-                    warnings.warn(
-                        f"fit: the iterator ended after {step} of {steps} batches, and so does the "
-                        "training; pass a longer one, or steps to fit",
-                        stacklevel=2,
-                    )
-                    steps = target = step
-                if step == target and history.last_step < step:
-                    measured = math.nan
-                    if held_out is not None:
-                        measured = float(evaluate(state.averaged(), held_out, validation_key))
-                    with interrupt_deferred():
-                        validation_loss = measured
-                        unimproved += held_out is not None
-                        if measured < best_loss:
-                            best, best_loss, unimproved = copy(state.averaged()), measured, 0
-                        history.add(step, state.totals, measured)
-                        mean_loss = means(state.totals)["loss"]
-                        state = state._replace(totals=jax.tree.map(jnp.zeros_like, state.totals))
-                else:
-                    mean_loss = means(state.totals)["loss"]
-                show(step, mean_loss, validation_loss)
-                if step >= saved + every or step == steps or unimproved == patience:
-                    save()
-                    saved = step
+                training.advance()
+                show(training.step, training.mean_loss, training.validation_loss)
                 if checkpoints is not None and any_process(terminated()):
-                    save(wait=True)
-                    written = checkpoints.holds(step)
+                    training.save(wait=True)
+                    written = checkpoints.holds(training.step)
                     raise SystemExit(
-                        f"fit: ended by SIGTERM at step {step} of {steps}; "
+                        f"fit: ended by SIGTERM at step {training.step} of {training.steps}; "
                         f"{'the' if written else 'no'} checkpoint of it is in {checkpoint_dir}, "
                         "and the same call goes on from the newest there"
                     )
         except KeyboardInterrupt:
             interrupted = True
-            if not isinstance(source, IteratorSource):
-                step = int(state.step)
-            # Else the weights are ahead of `position`, or other processes know nothing of it.
-            if step == int(state.step) and jax.process_count() == 1:
-                save()
+            training.save_interrupted()
         finally:
             if checkpoints is not None:
                 checkpoints.close()
 
-    if history.last_step < int(state.step):
-        history.add(int(state.step), state.totals, math.nan)
-    sound = state.averaged() if int(state.bad_steps) == 0 else state.good
-    model = structure.model(sound if best is None else best)
+    model = structure.model(training.finish())
     result = FitResult(
         flow=model if ema_decay is None else refresh(model),
-        history=history.arrays(),
+        history=training.history.arrays(),
         interrupted=interrupted,
-        skipped_steps=int(state.skipped),
+        skipped_steps=int(training.state.skipped),
     )
-    if int(state.bad_steps) == max_bad_steps:
-        batch = last_part.draw(state.order, jax.random.split(train_key)[0], state.step - 1)[0]
-        last = structure.model(state.weights)
-        raise diverged(result, last, batch, max_bad_steps, f"step {int(state.step)} of {steps}")
+    if training.diverged:
+        last = structure.model(training.state.weights)
+        where = f"step {int(training.state.step)} of {training.steps}"
+        raise diverged(result, last, training.last_batch(), max_bad_steps, where)
     return result
 
 
