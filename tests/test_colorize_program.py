@@ -13,12 +13,11 @@ from experiments.colorize.__main__ import main
 from experiments.colorize.colours import to_networks
 from experiments.colorize.draw import verdict
 from experiments.colorize.measure import Patches, best_noise
-from experiments.colorize.networks import build, load, resized, save
+from experiments.colorize.networks import build, load, save
 from experiments.colorize.photographs import shipped
 from experiments.colorize.settings import PRESETS, SMOKE
 from experiments.colorize.whole import (
     colorize,
-    colour_size,
     decode,
     draw_latents,
     latent_of,
@@ -70,19 +69,6 @@ def test_the_regression_has_the_flows_feature_network(flow):
     assert np.abs(colours - perturbed(regression)(lightness[::-1])).max() > 1e-2
 
 
-def test_a_model_of_another_size_has_the_same_parameters(flow):
-    """What is far away changes nothing, since it is convolutions."""
-    picture = jax.random.normal(KEY, (16, 64, 2)), jax.random.normal(KEY, (32, 128, 1))
-    latents = []
-    for width in (48, 64):
-        parts = [part[:, : part.shape[1] * width // 64] for part in picture]
-        latents.append(resized(flow, "cinn", SMOKE, (16, width)).bijector.forward(*parts))
-    small, large = (z["last"] for z in latents)
-    assert small.shape == (4, 12, 16) and large.shape == (4, 16, 16)
-    np.testing.assert_allclose(small[:, :2], large[:, :2], atol=1e-4)
-    assert np.abs(small[:, 11] - large[:, 11]).max() > 1e-3
-
-
 def test_models_are_kept_and_read(tmp_path, flow):
     file = tmp_path / "models" / "cinn.npz"
     save(file, flow, "cinn", SMOKE, seed=5)
@@ -128,20 +114,16 @@ def test_whole_photographs_of_odd_sizes_keep_their_lightness(flow, shape):
     np.testing.assert_allclose(again[0], again[1], atol=1e-5)
 
 
-def test_sizes_in_the_network():
-    assert colour_size(SMOKE, 100, 200) == (16, 32)
-    assert colour_size(SMOKE, 4000, 1000) == (64, 16)
-    assert colour_size(PRESETS["default"], 300, 451) == (48, 72)
-    assert colour_size(PRESETS["paper"], 300, 451) == (64, 64)
+def test_a_photograph_is_squeezed_into_a_patch():
     ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[None, :, None], (90, 200, 3))
-    lightness, colours = network_input(ramp, SMOKE, (16, 32))
-    assert lightness.shape == (32, 64, 1) and colours.shape == (16, 32, 2)
+    lightness, colours = network_input(ramp, SMOKE)
+    assert lightness.shape == (32, 32, 1) and colours.shape == (16, 16, 2)
     assert np.all(np.diff(lightness[..., 0], axis=1) > 0)
 
 
 def test_a_pictures_latent_gives_it_back(flow):
     lightness, colours = network_input(
-        np.random.default_rng(1).integers(0, 256, (40, 40, 3), np.uint8), SMOKE, (16, 16)
+        np.random.default_rng(1).integers(0, 256, (40, 40, 3), np.uint8), SMOKE
     )
     z = latent_of(flow, colours[None], lightness)
     np.testing.assert_allclose(decode(flow, z, lightness)[0], colours, atol=1e-3)

@@ -58,52 +58,28 @@ def squared_error(model: Regression, batch: Any, key: Array) -> tuple[Array, dic
     return jnp.mean(jnp.square(model(lightness) - colours)), {}
 
 
-def build(
-    model: str, settings: Settings, key: Array, size: tuple[int, int] | None = None
-) -> Flow | Regression:
+def build(model: str, settings: Settings, key: Array) -> Flow | Regression:
     """Builds a model with random weights.
 
     Args:
         model: One of `MODELS`.
         settings: Its sizes.
         key: A JAX key.
-        size: Height and width of ab in place of the settings'; the parameters are the same.
 
     Returns:
         The model.
-
-    Raises:
-        ValueError: If the size does not fit it.
     """
-    height, width = size or (settings.colours, settings.colours)
+    shape = (settings.colours, settings.colours, 2)
     flow_key, head_key = jax.random.split(key)
     if model == "unconditional":
         options = _as_large_as(settings)
-        return multiscale_flow((height, width, 2), rngs=flow_key, **options)
-    lightness = (settings.factor * height, settings.factor * width, 1)
-    flow = multiscale_flow(
-        (height, width, 2), condition_shape=lightness, rngs=flow_key, **settings.network
-    )
+        return multiscale_flow(shape, rngs=flow_key, **options)
+    lightness = (settings.patch, settings.patch, 1)
+    flow = multiscale_flow(shape, condition_shape=lightness, rngs=flow_key, **settings.network)
     if model == "cinn":
         return flow
     embedded: Any = flow.bijector
-    return Regression(embedded.network, (height, width), key=head_key)
-
-
-def resized(trained: Any, model: str, settings: Settings, size: tuple[int, int]) -> Any:
-    """A trained model for pictures of another size, all of its layers being convolutions.
-
-    Args:
-        trained: The model.
-        model: One of `MODELS`.
-        settings: Its settings.
-        size: Height and width of ab.
-
-    Returns:
-        The model with the same parameters.
-    """
-    form = jax.eval_shape(lambda: build(model, settings, jax.random.key(0), size))
-    return with_arrays(form, named_arrays(trained), model, "model")
+    return Regression(embedded.network, shape[:2], key=head_key)
 
 
 def save(path: Path, trained: Any, model: str, settings: Settings, seed: int) -> None:

@@ -13,10 +13,9 @@ from experiments.colorize.colours import (
     to_networks,
     to_rgb_of_lightness,
 )
-from experiments.colorize.networks import resized
 from experiments.colorize.photographs import Photographs, read_photograph
 from experiments.colorize.settings import Settings
-from experiments.colorize.whole import colour_size, decode, draw_latents, latent_of, network_input
+from experiments.colorize.whole import decode, draw_latents, latent_of, network_input
 
 TEMPERATURES = (0.0, 0.7, 0.9, 1.0, 1.25)
 """Factors of one latent."""
@@ -65,16 +64,13 @@ def colour_squares(
     Returns:
         What was made, for each of them.
     """
-    size = colour_size(settings, SIDE, SIDE)
-    flow = resized(flow, "cinn", settings, size)
-    regression = resized(regression, "regression", settings, size)
     shown = dict(list(photographs.test.items())[:DRAWN])
     others = list(photographs.training.values())
     predict = jax.jit(lambda model, lightness: model(lightness))
     made = []
     for number, (name, path) in enumerate(shown.items()):
         pixels = square(path)
-        lightness, _ = network_input(pixels, settings, size)
+        lightness, _ = network_input(pixels, settings)
         sources = [square(other) for other in [*shown.values(), *others] if other != path]
         sources = sources[:SOURCES]
         keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
@@ -82,7 +78,7 @@ def colour_squares(
         latents = [draw_latents(flow, keys[0], settings.samples)]
         latents += [jax.tree.map(lambda z, t=t: t * z, one) for t in TEMPERATURES]
         for source in sources:
-            light, colours = network_input(source, settings, size)
+            light, colours = network_input(source, settings)
             latents.append(latent_of(flow, colours[None], light))
         joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), *latents)
         full, _ = to_networks(pixels)

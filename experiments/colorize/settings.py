@@ -20,8 +20,6 @@ class Settings:
         colours: Height and width of its colours.
         network: Options of `jinn.flows.multiscale_flow`.
         side: Shorter side of the photographs of which patches are cut, the largest of them.
-        whole: Shorter side of the lightness of a whole photograph that is colourised. None
-            squeezes it into a patch, for networks that are not convolutions alone.
         noise: Deviation of the noise on colours, in the networks' units.
         steps: Training steps.
         batch_size: Patches a step.
@@ -43,7 +41,6 @@ class Settings:
     colours: int = 16
     network: Mapping[str, Any]
     side: int = 256
-    whole: int | None = 96
     noise: float = 0.05
     steps: int = 1500
     batch_size: int = 48
@@ -129,7 +126,6 @@ PRESETS = {
             "fully_connected_hidden": (512, 512, 512),
         },
         side=512,
-        whole=None,
         steps=120_000,
         learning_rate=1e-4,
         ema_decay=0.999,
@@ -153,7 +149,6 @@ SMOKE = replace(
         "features": (4, 8),
     },
     side=48,
-    whole=32,
     steps=2,
     batch_size=16,
     test_patches=4,

@@ -1,8 +1,7 @@
 """Colourising whole photographs of any size.
 
-The lightness is made small for the network, whose convolutions run over all of it in one pass, and
-its colours are enlarged to the photograph's own lightness: there are no tiles, and so no seams.
-Networks that are not convolutions alone see the photograph squeezed into one patch.
+The lightness is squeezed into one patch, the size that the network was trained at, and its colours
+are enlarged to the photograph's own lightness: there are no tiles, and so no seams.
 """
 
 from typing import Any
@@ -20,37 +19,23 @@ from experiments.colorize.colours import (
     to_networks,
     to_rgb_of_lightness,
 )
-from experiments.colorize.networks import resized
 from experiments.colorize.settings import Settings
 
 Photograph = UInt8[np.ndarray, "height width 3"]
 
 
-def colour_size(settings: Settings, height: int, width: int) -> tuple[int, int]:
-    """Height and width of a photograph's colours in the network."""
-    if settings.whole is None:
-        return settings.colours, settings.colours
-    unit = 2 ** sum(stage.downsample is not None for stage in settings.network["scales"])
-    scale = settings.whole / settings.factor / min(height, width) / unit
-    rows, columns = (max(1, round(scale * length)) * unit for length in (height, width))
-    return rows, columns
-
-
-def network_input(
-    photograph: Photograph, settings: Settings, size: tuple[int, int]
-) -> tuple[Lightness, Colours]:
+def network_input(photograph: Photograph, settings: Settings) -> tuple[Lightness, Colours]:
     """Lightness and colours of a photograph at the network's sizes.
 
     Args:
         photograph: The pixels.
         settings: The network's settings.
-        size: Height and width of the colours.
 
     Returns:
         L and ab.
     """
-    height, width = (settings.factor * length for length in size)
-    small = Image.fromarray(photograph).resize((width, height), Image.Resampling.LANCZOS)
+    size = (settings.patch, settings.patch)
+    small = Image.fromarray(photograph).resize(size, Image.Resampling.LANCZOS)
     lightness, colours = to_networks(np.asarray(small))
     return lightness, shrink(colours, settings.factor)
 
@@ -92,9 +77,7 @@ def colorize(
     Returns:
         sRGB in [0, 1], of the photograph's size.
     """
-    size = colour_size(settings, *photograph.shape[:2])
-    flow = resized(flow, "cinn", settings, size)
-    lightness, _ = network_input(photograph, settings, size)
+    lightness, _ = network_input(photograph, settings)
     colours = decode(flow, draw_latents(flow, key, samples, temperature), lightness)
     return to_rgb_of_lightness(to_networks(photograph)[0], colours)
 
