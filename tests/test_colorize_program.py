@@ -152,8 +152,8 @@ def test_a_smoke_run(smoke_run, capsys):
     assert cinn["measured"]["best_of_n"] < cinn["measured"]["best_of_1"]
     assert regression["measured"]["energy_score"] <= 1.5 * regression["mean"]["energy_score"]
     assert regression["measured"]["best_of_n"] == regression["measured"]["best_of_1"]
-    assert sorted(path.name for path in smoke_run.glob("*.png")) == [
-        f"smoke-{name}-seed0.png" for name in ("samples", "temperatures", "transfers")
+    assert sorted(path.name for path in smoke_run.glob("*.jpg")) == [
+        f"smoke-{name}-seed0.jpg" for name in ("samples", "temperatures", "transfers")
     ]
     assert verdict(runs, "smoke", 0, 2).count("%") == 4
     assert verdict({"smoke/cinn/seed0": cinn}, "smoke", 0, 2) is None

@@ -91,7 +91,7 @@ def train(options: argparse.Namespace, command: str, console: Console) -> str | 
             ("temperatures", draw_temperatures),
             ("transfers", draw_transfers),
         ):
-            picture = path.with_name(f"{path.stem}-{name}-seed{seed}.png")
+            picture = path.with_name(f"{path.stem}-{name}-seed{seed}.jpg")
             draw(picture, made)
             console.print(f"Drew {picture}")
     console.print(f"Wrote {path}")

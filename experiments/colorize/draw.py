@@ -132,5 +132,5 @@ def _draw(path: Path, titles: list[str], rows: list[list[Any]], labels: list[str
             axis.spines[:].set_visible(False)
             if image is not None:
                 axis.imshow(np.clip(image, 0, 1))
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=130, pil_kwargs={"quality": 88})
     plt.close(figure)

@@ -22,7 +22,7 @@ from experiments.record import parameter_count
 from jinn.functional import bits_per_dimension
 from jinn.losses import negative_log_likelihood
 
-NOISE_SIZES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.25)
+NOISE_SIZES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5, 3.2)
 """Deviations of noise on the regression, in the networks' units, of which the best is taken."""
 
 
