@@ -30,13 +30,15 @@ from experiments.sbibm.problems import PROBLEMS as SBIBM
 from experiments.sbibm.reference import find_wheel, read_reference
 from jinn.inference import c2st, posterior_mismatch
 
-LIBRARIES = ("jinn", "sbi", "bayesflow")
+LIBRARIES = ("jinn", "jinn-one-flow", "sbi", "bayesflow")
 BUDGETS: dict[str, tuple[int | None, ...]] = {
     "jinn": (100, 300, 1000, 3000, None),
+    "jinn-one-flow": (300, 1000, 3000, None),
     "sbi": (5, 20, 60, None),
     "bayesflow": (5, 20, 60),
 }
-"""Steps of jinn's flows, epochs of the others; None is the library's own end."""
+"""Steps of jinn's flows, epochs of the others; None is the library's own end. jinn's default is the
+better of two kinds of flow, four of it; beside it one small flow, of the size of sbi's."""
 PROBLEMS = ("two_moons", "kinematics")
 PAIRS = 10_000
 SAMPLES, MANY = 10_000, 100_000
@@ -121,8 +123,9 @@ def take(library: str, python: str, request: dict[str, Any], exam: Exam) -> dict
         path = Path(folder)
         (path / "request.json").write_text(json.dumps(request))
         np.savez(path / "data.npz", x=exam.x, y=exam.y, observed=exam.observed)
-        module = f"benchmarks.accuracy_over_time.{library}_worker"
-        command = [sys.executable if library == "jinn" else python, "-m", module, folder]
+        package = library.partition("-")[0]
+        module = f"benchmarks.accuracy_over_time.{package}_worker"
+        command = [sys.executable if package == "jinn" else python, "-m", module, folder]
         try:
             done = subprocess.run(
                 command,
@@ -154,6 +157,7 @@ def run(options: argparse.Namespace, console: Console) -> Iterator[dict[str, Any
                 console.print(f"{problem}: {library}, budget {budget or 'its own'}")
                 request = {
                     "seed": options.seed,
+                    "one_flow": library == "jinn-one-flow",
                     "budget": budget,
                     "support": exam.support,
                     "samples": len(exam.exact),

@@ -127,7 +127,7 @@ def fit_posterior(
     low, high = _margins(x, event_shape, support)
     inside = jnp.clip(x, low, high)
     if support is not None:
-        inside = Unconstrain(event_shape, *support).forward(inside)
+        inside = _forward(Unconstrain(event_shape, *support), inside)
     statistics = _statistics(inside)
     mean = jax.tree.map(lambda leaf: _statistics(leaf)[0], y)
     scale = jax.tree.map(lambda leaf: _statistics(leaf)[1], y)
@@ -183,6 +183,11 @@ def fit_posterior(
         training=record_of(members),
         wrapping="affine" if support is None else "bounded",
     )
+
+
+@jax.jit
+def _forward(bijector: Unconstrain, x: Array) -> Array:
+    return bijector.forward(x)
 
 
 def _examples(data: Any, key: jax.Array) -> tuple[Array, Any]:

@@ -154,6 +154,7 @@ CompiledSource = ArraySource | SimulatorSource | BatchSource
 """What a compiled step draws its batch from."""
 
 
+@jax.jit
 def take(arrays: Any, rows: Array) -> Any:
     """Gather rows of all arrays of a pytree.
 
