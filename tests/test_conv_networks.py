@@ -253,3 +253,13 @@ def test_the_default_conditioner_of_images_is_a_conv_net():
     np.testing.assert_array_equal(coupling.mask, mask)
     two = Coupling((4, 6, 4), mask=mask, hidden=(8,), separate_networks=True, rngs=0)
     assert two.forward(np.ones((4, 6, 4))).shape == (4, 6, 4)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_images_of_half_precision_meet_wider_kernels(size, dtype):
+    x = jax.random.normal(jax.random.key(0), (2, 4, 6, 3), dtype)
+    kernel = jax.random.normal(jax.random.key(1), (size, size, 3, 5))
+    found = convolve(x, kernel)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, convolve(x.astype(jnp.float32), kernel), rtol=1e-6)

@@ -27,8 +27,11 @@ def convolve(
         stride: Keep one pixel in so many, along both axes.
 
     Returns:
-        Images of the same size, or of the size divided by the stride and rounded up.
+        Images of the same size, or of the size divided by the stride and rounded up, in the type
+        that the types of both promote to.
     """
+    dtype = jnp.promote_types(x.dtype, kernel.dtype)
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
     batch, (height, width, channels) = x.shape[:-3], x.shape[-3:]
     if kernel.shape[:2] == (1, 1) and stride == 1:
         pixels = x.reshape(math.prod(batch) * height * width, channels)
