@@ -88,9 +88,12 @@ def test_a_worker_answers_and_a_library_that_is_absent_is_skipped(tmp_path):
     assert "No module named" in accuracy.take("absent", "python", request, exam)["skipped"]
     (tmp_path / "request.json").write_text(json.dumps(request))
     np.savez(tmp_path / "data.npz", x=exam.x, y=exam.y, observed=exam.observed)
-    answer(lambda *_: Answer(np.zeros((2, 1, 2)), 1.0, 2.0, 3.0), [str(tmp_path)], ["no-package"])
+    answer(
+        lambda *_: Answer(np.zeros((2, 1, 2)), 1.0, 2.0, 3.0, 4.0), [str(tmp_path)], ["no-package"]
+    )
     found = json.loads((tmp_path / "answer.json").read_text())
-    assert found["training_seconds"] == 1.0 and found["versions"] == {"no-package": "?"}
+    assert found["training_seconds"] == 1.0 and found["again_seconds"] == 4.0
+    assert found["versions"] == {"no-package": "?"}
     assert np.load(tmp_path / "samples.npy").shape == (2, 1, 2)
 
 

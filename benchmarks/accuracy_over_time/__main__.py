@@ -189,7 +189,7 @@ def time_to(results: Results, problem: str, library: str) -> float | None:
 def make_tables(results: Results) -> list[Table]:
     """Quality and seconds of every budget, and times to the quality that is wanted."""
     style: dict[str, Any] = {"title_justify": "left", "box": box.SIMPLE_HEAD, "padding": (0, 1)}
-    columns = ("", "library", "budget", "training s", "mean quality", "many samples, s")
+    columns = ("", "library", "budget", "training s", "mean quality", "many samples, s", "again")
     table = Table(*columns, title="Quality over time: mean C2ST, mean MMD² (unbiased)", **style)
     for result in results:
         if "mean" not in result:
@@ -201,6 +201,7 @@ def make_tables(results: Results) -> list[Table]:
             f"{result['training_seconds']:.1f}",
             f"{result['mean']:.4f}",
             f"{result['many_seconds']:.2f}",
+            f"{result['again_seconds']:.2f}",
         )
     words = []
     for problem in dict.fromkeys(result["case"] for result in results):

@@ -34,7 +34,10 @@ def train(request: dict[str, Any], x: np.ndarray, y: np.ndarray, observed: np.nd
     samples = np.stack([draw(request["samples"], row) for row in observed], axis=1)
     sampled = time.perf_counter()
     draw(request["many"], observed[0])
-    return Answer(samples, trained - began, sampled - trained, time.perf_counter() - sampled)
+    drawn = time.perf_counter()
+    draw(request["many"], observed[1])
+    again = time.perf_counter() - drawn
+    return Answer(samples, trained - began, sampled - trained, drawn - sampled, again)
 
 
 if __name__ == "__main__":

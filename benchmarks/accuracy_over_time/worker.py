@@ -18,12 +18,14 @@ class Answer(NamedTuple):
         training_seconds: Seconds of training, with compilation.
         sampling_seconds: Of these samples, with compilation.
         many_seconds: Of many samples for the first observation, with compilation.
+        again_seconds: Of as many once more.
     """
 
     samples: np.ndarray
     training_seconds: float
     sampling_seconds: float
     many_seconds: float
+    again_seconds: float
 
 
 Train = Callable[[dict[str, Any], np.ndarray, np.ndarray, np.ndarray], Answer]
