@@ -18,6 +18,14 @@ from tests.test_checkpoints import Positioned, X, batches, damage, same, train
 FIT = sys.modules["jinn.training.fit"]
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heeded():
+    """Also in jobs in the background, which are begun with a SIGINT that is ignored."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
 def steps(folder):
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
 
