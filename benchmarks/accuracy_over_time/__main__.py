@@ -38,7 +38,7 @@ BUDGETS: dict[str, tuple[int | None, ...]] = {
     "bayesflow": (5, 20, 60),
 }
 """Steps of jinn's flows, epochs of the others; None is the library's own end. jinn's default is the
-better of two kinds of flow, four of it; beside it one small flow, of the size of sbi's."""
+better of two kinds of flow, four of it; beside it one small flow, of about the size of sbi's."""
 PROBLEMS = ("two_moons", "kinematics")
 PAIRS = 10_000
 SAMPLES, MANY = 10_000, 100_000

@@ -3,7 +3,7 @@
 from typing import Any
 
 
-def plain_text(text: Any) -> str:
+def drawable_label(text: Any) -> str:
     """Gives a label that matplotlib can draw: mathematics between dollar signs if it is any.
 
     Args:

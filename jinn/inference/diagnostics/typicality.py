@@ -1,7 +1,6 @@
 """Whether observations are like those that a network was trained on."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -209,9 +208,8 @@ def _real_rows(name: str, what: str, rows: ArrayLike) -> np.ndarray:
 def _fitted(score: str, rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     flat = rows.reshape(len(rows), -1).astype(np.float64)
     if score == "norm":
-        middle = np.median(np.linalg.norm(flat, axis=1))
-        norms = partial(np.linalg.norm, axis=1)
-        return lambda y: np.abs(norms(y.reshape(len(y), -1).astype(np.float64)) - middle)
+        middle = np.median(_norms(rows))
+        return lambda y: np.abs(_norms(y) - middle)
     mean = flat.mean(axis=0)
     _, singular, axes = np.linalg.svd(flat - mean, full_matrices=False)
     deviation = singular / np.sqrt(len(flat))
@@ -232,6 +230,10 @@ def _fitted(score: str, rows: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         return np.concatenate(found)
 
     return distance
+
+
+def _norms(rows: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(rows.reshape(len(rows), -1).astype(np.float64), axis=1)
 
 
 def _false_alarm_tail(flags: int, n: int, rank: int, m: int) -> float:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import bdtr, bdtrc
 
-from jinn.inference.diagnostics.pictures import new_axes, plain_text
+from jinn.inference.diagnostics.pictures import drawable_label, new_axes
 
 _MOST_POINTS = 50
 _LEAST_SIMULATIONS = 1999
@@ -85,7 +85,7 @@ class UniformityTest(NamedTuple):
         shift = self.points
         ax.fill_between(shift, self.lower - shift, self.upper - shift, color="0.85", lw=0)
         for label, column in zip(self.labels, self.ecdf.T, strict=True):
-            ax.plot(shift, column - shift, lw=1, label=plain_text(label))
+            ax.plot(shift, column - shift, lw=1, label=drawable_label(label))
         ax.set(xlabel="expected share", ylabel="found - expected", title=self.name)
         if len(self.labels) <= 10:
             ax.legend(fontsize="small")
@@ -108,7 +108,7 @@ class UniformityTest(NamedTuple):
         ax.axhspan(low, high, color="0.85", lw=0)
         edges = np.linspace(0, 1, len(counts) + 1)
         for label, column in zip(self.labels, counts.T, strict=True):
-            ax.stairs(column, edges, label=plain_text(label))
+            ax.stairs(column, edges, label=drawable_label(label))
         ax.set(xlabel="rank / samples", ylabel="observations", title=f"{self.name}: histogram")
         return ax
 
