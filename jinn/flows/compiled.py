@@ -38,20 +38,30 @@ def _run(function: Callable[..., Any], static: tuple[Any, ...], operands: tuple[
     return function(*operands, *static)
 
 
-def build_at_once(make: Callable[[jax.Array], Module], key: jax.Array) -> Module:
-    """Call `make(key)` as one program that is compiled fast, without optimisation.
+def fast_compiled(make: Callable[[jax.Array], Module]) -> Callable[[jax.Array], Module]:
+    """Make one program of a constructor, which compiles fast, without optimisation.
 
-    A constructor runs once, and draws each shape of a parameter by a program of its own. Compiling
-    them one by one and well, as JAX does by default, takes ten times as long.
+    A constructor runs once or a few times, and draws each shape of a parameter by a program of its
+    own. Compiling them one by one and well, as JAX does by default, takes several times as long.
 
     Args:
         make: From a JAX key to a module.
-        key: The key.
 
     Returns:
-        The module.
+        The program.
     """
-    # An operation on a known key is traced too where a program is being traced.
-    if isinstance(jax.random.clone(key), Tracer):
-        return make(key)
-    return jax.jit(make, compiler_options={"xla_backend_optimization_level": 0})(key)
+    return jax.jit(make, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def is_traced(key: jax.Array) -> bool:
+    """Whether a key's module is made within a program that is being traced.
+
+    An operation on a known key is traced there, too.
+
+    Args:
+        key: A JAX key.
+
+    Returns:
+        Whether it is.
+    """
+    return isinstance(jax.random.clone(key), Tracer)

@@ -22,7 +22,6 @@ from jinn.bijectors.stack import Backprop
 from jinn.bijectors.transformers import Affine
 from jinn.distributions.standard_normal import StandardNormal
 from jinn.flows.blocks import Blocks
-from jinn.flows.compiled import build_at_once
 from jinn.flows.flow import Flow
 from jinn.flows.mixing import Mixing, check_mixing
 from jinn.flows.specification import specified
@@ -143,38 +142,35 @@ def multiscale_flow(
         "dtype": dtype,
     }
 
-    def make(key: jax.Array) -> Flow:
-        key, feature_key = jax.random.split(key)
-        network, shapes = _conditioning(
-            whole,
-            {place.name: place.size for place in places if place.conditional},
-            fully_connected > 0,
-            channels=features,
-            vector=feature_vector,
-            blocks=feature_blocks,
-            activation=activation,
-            param_dtype=param_dtype,
-            dtype=dtype,
-            rngs=feature_key,
-        )
-        keys = jax.random.split(key, len(stages) + 1)
-        end: list[Bijector] = []
-        if fully_connected:
-            last = places[-1].out
-            n = math.prod(last)
-            block_of_vectors = block | {"mixing": "permute", "hidden": fully_connected_hidden}
-            vectors = Blocks(np.array(half_mask(n)), "vector", MLP, **block_of_vectors)
-            end = [Reshape(last, (n,)), vectors.stack(shapes, fully_connected, backprop, keys[-1])]
-        for place, stage_key in reversed(list(zip(places, keys[:-1], strict=True))):
-            if place.leaving:
-                end = [_factor_out(place, end)]
-            end = [*_stage(place, shapes, backprop, stage_key, block), *end]
-        bijector: Bijector = Chain(end)
-        if network is not None:
-            bijector = EmbedCondition(bijector, network, whole)
-        return Flow(bijector, StandardNormal(bijector.event_shape_out))
-
-    return build_at_once(make, as_key(rngs))
+    key, feature_key = jax.random.split(as_key(rngs))
+    network, shapes = _conditioning(
+        whole,
+        {place.name: place.size for place in places if place.conditional},
+        fully_connected > 0,
+        channels=features,
+        vector=feature_vector,
+        blocks=feature_blocks,
+        activation=activation,
+        param_dtype=param_dtype,
+        dtype=dtype,
+        rngs=feature_key,
+    )
+    keys = jax.random.split(key, len(stages) + 1)
+    end: list[Bijector] = []
+    if fully_connected:
+        last = places[-1].out
+        n = math.prod(last)
+        block_of_vectors = block | {"mixing": "permute", "hidden": fully_connected_hidden}
+        vectors = Blocks(np.array(half_mask(n)), "vector", MLP, **block_of_vectors)
+        end = [Reshape(last, (n,)), vectors.stack(shapes, fully_connected, backprop, keys[-1])]
+    for place, stage_key in reversed(list(zip(places, keys[:-1], strict=True))):
+        if place.leaving:
+            end = [_factor_out(place, end)]
+        end = [*_stage(place, shapes, backprop, stage_key, block), *end]
+    bijector: Bijector = Chain(end)
+    if network is not None:
+        bijector = EmbedCondition(bijector, network, whole)
+    return Flow(bijector, StandardNormal(bijector.event_shape_out))
 
 
 def _conditioning(

@@ -4,22 +4,27 @@ import inspect
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import wraps
+from functools import lru_cache, partial, wraps
 from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 
+from jinn.flows.compiled import fast_compiled, is_traced
 from jinn.flows.stages import Stage
+from jinn.networks.randomness import as_key
 
 Parameters = ParamSpec("Parameters")
 Model = TypeVar("Model")
+KEPT_PROGRAMS = 64
 _BUILDERS: dict[str, Callable[..., Any]] = {}
 
 
 def specified(builder: Callable[Parameters, Model]) -> Callable[Parameters, Model]:
     """Make a builder of flows or other models note its name and arguments in `flow.specification`.
+
+    The builder runs as one program, which is compiled once for the same arguments but `rngs`.
 
     Args:
         builder: A function with an argument `rngs`, whose others can be written as JSON.
@@ -31,22 +36,37 @@ def specified(builder: Callable[Parameters, Model]) -> Callable[Parameters, Mode
 
     @wraps(builder)
     def build(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Model:
-        flow: Any = builder(*args, **kwargs)
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        arguments = {name: value for name, value in bound.arguments.items() if name != "rngs"}
+        arguments = dict(bound.arguments)
         for name, parameter in signature.parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:
                 arguments |= arguments.pop(name)
+        key = as_key(arguments.pop("rngs"))
+        make: Callable[[jax.Array], Any] = partial(_call, builder, arguments)
         try:
             specification = {"builder": builder.__name__, "arguments": plain(arguments)}
         except TypeError:
-            return flow
-        flow.specification = json.dumps(specification)
+            return make(key) if is_traced(key) else fast_compiled(make)(key)
+        text = json.dumps(specification)
+        flow = make(key) if is_traced(key) else _program(text)(key)
+        flow.specification = text
         return flow
 
     _BUILDERS[builder.__name__] = build
     return build
+
+
+@lru_cache(maxsize=KEPT_PROGRAMS)
+def _program(specification: str) -> Callable[[jax.Array], Any]:
+    """Builds the flow that is specified from a key, compiled once."""
+    parts = json.loads(specification)
+    builder: Any = _BUILDERS[parts["builder"]]
+    return fast_compiled(partial(_call, builder.__wrapped__, parts["arguments"]))
+
+
+def _call(builder: Callable[..., Model], arguments: dict[str, Any], key: jax.Array) -> Model:
+    return builder(**arguments, rngs=key)
 
 
 def build_specified(specification: str, *, rngs: int | jax.Array = 0) -> Any:
