@@ -37,3 +37,5 @@ def test_folders_and_intervals_that_are_none(tmp_path):
         train(tmp_path / "file")
     with pytest.raises(ValueError, match=r"checkpoint_every must be a whole number .*got 0"):
         train(tmp_path, checkpoint_every=0)
+    with pytest.raises(ValueError, match=r"checkpoint_keep must be a whole number .*got 0"):
+        train(tmp_path, checkpoint_keep=0)

@@ -91,7 +91,9 @@ def test_early_stopping_and_the_best_weights_are_kept(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         stop_after(patch, 4)
         train(X, tmp_path, **options)
-    same(whole, train(X, tmp_path, **options))
+    same(whole, train(X, tmp_path, checkpoint_keep=1, **options))
+    last = [path.name for path in tmp_path.iterdir() if path.name.isdigit()]
+    assert last == [str(whole.history["step"][-1])]
 
 
 def interrupt():
@@ -146,7 +148,7 @@ def test_an_iterator_with_a_state_is_set_back(tmp_path, monkeypatch):
 def test_a_checkpoint_holds_what_was_there_when_it_was_begun(tmp_path):
     state, steps = {"count": jnp.zeros(2)}, list(range(1000))
     numbers = {"history": {"step": list(steps)}}
-    checkpoints = Checkpoints(tmp_path, {})
+    checkpoints = Checkpoints(tmp_path, {}, keep=3)
     checkpoints.save(9, Snapshot(state, None, numbers))
     numbers["history"]["step"].append(-1)
     checkpoints.wait()

@@ -19,8 +19,6 @@ from jinn.training.processes import any_process, of_all_processes
 FORMAT = 2
 _one_writer = threading.Lock()
 """Orbax numbers what it writes for the whole process, and mixes up what threads write together."""
-KEPT = 3
-"""Newest checkpoints that are kept. Each holds the best weights so far, too."""
 
 
 class Snapshot(NamedTuple):
@@ -48,9 +46,10 @@ class Checkpoints:
     Args:
         directory: The folder, made if it is not there.
         arguments: JSON of what the training depends on. A checkpoint of other ones is refused.
+        keep: Number of newest checkpoints that are kept.
     """
 
-    def __init__(self, directory: Any, arguments: dict[str, Any]) -> None:
+    def __init__(self, directory: Any, arguments: dict[str, Any], *, keep: int) -> None:
         """See the class."""
         import orbax.checkpoint as ocp  # takes a second
 
@@ -58,7 +57,7 @@ class Checkpoints:
         self._orbax = ocp
         self.directory = Path(directory).absolute()
         self.arguments = _frozen(arguments)
-        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, create=True)
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         if self.directory.exists() and not self.directory.is_dir():
             raise ValueError(
                 f"fit: expected checkpoint_dir to be a folder, got the file {directory}"

@@ -51,6 +51,7 @@ def fit(
     ema_decay: float | None = None,
     checkpoint_dir: str | os.PathLike | None = None,
     checkpoint_every: int | None = None,
+    checkpoint_keep: int = 3,
     mesh: Mesh | None = None,
     shard_parameters: bool = False,
     progress: bool = True,
@@ -105,6 +106,8 @@ def fit(
             and on other devices. A SIGTERM to one ends all, Ctrl-C writes nothing.
         checkpoint_every: Steps from one checkpoint to the next; None writes one with each entry in
             the history.
+        checkpoint_keep: Number of newest checkpoints that are kept; each holds the weights that are
+            best by validation so far, too.
         mesh: Devices to train on, ``jax.make_mesh((jax.device_count(),), ("data",))``: each takes
             an equal part of the rows of every batch, whose size stays `batch_size`. Keys and order
             of the data are those of one device, and so is the result but for rounding. A loss that
@@ -133,6 +136,7 @@ def fit(
         validate_every=validate_every,
         patience=patience,
         checkpoint_every=checkpoint_every,
+        checkpoint_keep=checkpoint_keep,
     )
     split_key, first_key, validation_key, train_key = jax.random.split(as_key(key, "fit: key"), 4)
     placement = make_placement(mesh, shard_parameters)
@@ -217,7 +221,7 @@ def fit(
             "interval": interval,
             "patience": patience,
         }
-        checkpoints = Checkpoints(checkpoint_dir, arguments)
+        checkpoints = Checkpoints(checkpoint_dir, arguments, keep=checkpoint_keep)
     training = Training(
         state,
         source,
