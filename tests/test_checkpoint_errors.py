@@ -35,6 +35,9 @@ def test_folders_and_intervals_that_are_none(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=r"checkpoint_dir to be a folder, got the file"):
         train(tmp_path / "file")
+    for nothing in ("", 5):
+        with pytest.raises(ValueError, match=r"expected checkpoint_dir to be a folder, got"):
+            train(nothing)
     with pytest.raises(ValueError, match=r"checkpoint_every must be a whole number .*got 0"):
         train(tmp_path, checkpoint_every=0)
     with pytest.raises(ValueError, match=r"checkpoint_keep must be a whole number .*got 0"):

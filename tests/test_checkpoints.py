@@ -1,6 +1,7 @@
 """Trainings that go on from a checkpoint as if they had never ended."""
 
 import errno
+import json
 import os
 import random
 import signal
@@ -15,7 +16,13 @@ import numpy as np
 import pytest
 
 import jinn
-from jinn.training.checkpoint import Checkpoints, Snapshot
+from jinn.training.checkpoint import (
+    Checkpoints,
+    Snapshot,
+    _decoded,
+    _encoded,
+    check_position,
+)
 
 KEY = jax.random.key(3)
 MODEL = {"kernel": jnp.ones((4, 3)), "bias": jnp.zeros(3)}
@@ -145,6 +152,40 @@ def test_an_iterator_with_a_state_is_set_back(tmp_path, monkeypatch):
     assert data.taken[0] == 0 and data.taken[1] > 2  # the first tells the shapes
 
 
+def test_ctrl_c_between_the_batches_of_an_iterator_writes_a_checkpoint(tmp_path):
+    whole = train(batches(), validate_every=30)
+    assert train(batches(13, interrupt), tmp_path, validate_every=30).interrupted
+    assert [path.name for path in tmp_path.iterdir()] == ["13"]
+    same(whole, train(batches(), tmp_path, validate_every=30))
+
+
+@pytest.mark.parametrize("fault", ["raises", "another form"])
+def test_the_steps_before_an_iterator_fails_are_kept(fault, tmp_path):
+    def failing():
+        for number, batch in enumerate(batches()):
+            if number == 13 and fault == "raises":
+                raise OSError("network")
+            yield batch[:, :3] if number == 13 else batch
+
+    whole = train(batches(), validate_every=30)
+    with pytest.raises((OSError, ValueError), match=r"network|batch 14 have the shapes") as raised:
+        train(failing(), tmp_path, validate_every=30)
+    assert raised.value.__notes__ == ["fit: it came after step 13 of 30"]
+    same(whole, train(batches(), tmp_path, validate_every=30))
+
+
+def test_states_of_iterators_may_hold_numbers_bytes_and_arrays():
+    state = {"i": np.int64(3), "b": b"\x00", "a": [np.arange(3), (1, None)], "dict": {"array": 1}}
+    check_position(state)
+    found = _decoded(json.loads(json.dumps(_encoded(state))))
+    np.testing.assert_array_equal(found["a"][0], np.arange(3))
+    assert found["a"][1] == (1, None) and found["i"] == 3 and found["b"] == b"\x00"
+    assert found["dict"] == {"array": 1}
+    for wrong in (object(), {1: 2}, {"rng": np.random.default_rng(0)}):
+        with pytest.raises(ValueError, match=r"expected get_state\(\) of the iterator to give"):
+            check_position(wrong)
+
+
 def test_a_checkpoint_holds_what_was_there_when_it_was_begun(tmp_path):
     state, steps = {"count": jnp.zeros(2)}, list(range(1000))
     numbers = {"history": {"step": list(steps)}}
@@ -152,7 +193,7 @@ def test_a_checkpoint_holds_what_was_there_when_it_was_begun(tmp_path):
     checkpoints.save(9, Snapshot(state, None, numbers))
     numbers["history"]["step"].append(-1)
     checkpoints.wait()
-    found = checkpoints.restore(state, lambda state: state)
+    found = checkpoints.restore(state, lambda state: state, lambda numbers: None)
     checkpoints.close()
     assert found is not None and found[0] == 9
     assert found[1].numbers["history"]["step"] == steps

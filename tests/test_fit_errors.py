@@ -91,6 +91,17 @@ def test_dict_conditions_of_the_wrong_form() -> None:
           (X, {"a": C, "b": X}), flow=Dicts())  # fmt: skip
 
 
+def test_losses_and_functions_that_cannot_be_called() -> None:
+    check("expected loss to be a function loss(flow, batch, key)", X, loss=None)
+    check("needs a flow with a log_prob, got Stack; make a bijector a flow", X, flow=PLAIN.bijector)
+
+    def batches():
+        yield X
+
+    check("got a generator function as data; call it", batches)
+    check("a function simulate(key, n) -> batch, got one that takes (key)", lambda key: X)
+
+
 def test_batches_larger_than_the_data() -> None:
     check("batch_size=21 is larger than the 20 rows of training data; pass a batch_size of at "
           "most 20", X, batch_size=21, validation=None)  # fmt: skip

@@ -19,6 +19,8 @@ from tests.errors import raises
         ({"kernel_size": (3, 1, 3)}, "or 2 of them, one for each layer, got (3, 1, 3)"),
         ({"activation": "swish"}, "activation: expected one of"),
         ({"param_dtype": int}, "ConvNet: expected param_dtype to be a floating type"),
+        ({"dtype": int}, "ConvNet: expected dtype to be a floating type"),
+        ({"dtype": "bf16"}, "ConvNet: expected dtype to be a floating type"),
     ],
 )
 def test_options_of_networks(options, text):

@@ -11,9 +11,10 @@ import pytest
 
 import jinn
 from benchmarks.collectives import executed_collectives
-from jinn.flows import real_nvp
+from jinn.flows import continuous_flow, real_nvp
 from jinn.training.optimizer import default_optimizer
-from jinn.training.placement import is_row_mean, make_placement
+from jinn.training.placement import make_placement
+from jinn.training.shards import is_row_mean
 from jinn.training.sources import ArraySource, SimulatorSource
 from jinn.training.step import make_run, start
 from jinn.training.weights import structure_of
@@ -106,6 +107,44 @@ def test_losses_are_told_apart():
     assert of(quiet_loss) and not of(noisy_loss) and not of(coupled_loss) and not of(wants_many)
 
 
+def warmed_up_loss(model, batch, key, step=None):
+    """A mean over rows at step 0 only."""
+    weight = 1.0 if step is None else jnp.minimum(1.0, step / 5)
+    error = (predicted(model, batch[0]) - batch[1]) ** 2
+    return jnp.mean(error) + weight * jnp.sqrt(jnp.mean(error)), {}
+
+
+def vanishing_loss(model, batch, key):
+    """A mean over rows as long as the bias is 0."""
+    error = (predicted(model, batch[0]) - batch[1]) ** 2
+    return jnp.mean(error) + jnp.var(model["bias"][:2][None] * batch[0][:, :2]), {}
+
+
+@pytest.mark.parametrize("loss", [warmed_up_loss, vanishing_loss])
+def test_losses_that_are_means_over_rows_at_first_only(loss):
+    one, two = (trained(DATA, loss, **placed) for placed in ({}, {"mesh": mesh()}))
+    np.testing.assert_allclose(two.history["loss"], one.history["loss"], rtol=1e-4)
+
+
+def test_continuous_flows_are_trained_on_a_mesh():
+    flow = continuous_flow(2, hidden=(4,), rngs=0)
+    x = DATA[0][:, :2]
+    options = {"steps": 2, "batch_size": 8, "validation": None, "progress": False}
+    one, two = (jinn.fit(KEY, flow, x, **options, **to) for to in ({}, {"mesh": mesh()}))
+    np.testing.assert_allclose(two.history["loss"], one.history["loss"], rtol=1e-4)
+
+
+def test_data_on_a_mesh_with_explicit_axes():
+    explicit = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2])
+    assert explicit.axis_types == (jax.sharding.AxisType.Explicit,)
+    rows = jax.NamedSharding(explicit, jax.P("data"))
+    given = jax.device_put(DATA, rows)
+    one = trained(DATA)
+    for placed in ({}, {"mesh": explicit}):
+        found = trained(given, **placed)
+        np.testing.assert_allclose(found.history["loss"], one.history["loss"], rtol=1e-4)
+
+
 def collectives(model, loss, source, n, *, by_shards=True, microbatches=1):
     """What a step executes."""
     structure, placement = structure_of(model), make_placement(mesh(n), False)
@@ -163,7 +202,7 @@ ON_MANY = """
 import jax, numpy as np
 import jinn
 import test_mesh
-from jinn.flows import real_nvp
+from jinn.flows import continuous_flow, real_nvp
 from jinn.losses import negative_log_likelihood
 from jinn.training.sources import ArraySource
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from jinn.bijectors import (
     ActNorm,
@@ -219,3 +220,23 @@ def test_unrolled_in_the_fast_direction_only():
         allclose(one, other, atol=1e-5)
         loops = jax.jit(call).lower(unrolled).as_text().count("stablehlo.while")
         assert loops == (0 if run == "forward_and_log_det" else 2)
+
+
+class Promoting(Bijector):
+    """Gives float32 for events of fewer bits."""
+
+    def __init__(self):
+        self._declare((3,))
+        self.scale = nnx.Param(jnp.ones(()))
+
+    def _forward(self, x, condition, *, key, with_log_det):
+        return x * self.scale[...].astype(jnp.float32), zeros_log_det(x, (3,))
+
+    _inverse = _forward
+
+
+def test_blocks_that_change_the_type_of_events_are_named():
+    stack = Stack(lambda key: Promoting(), 2, rngs=0)
+    stack.forward(X)
+    with pytest.raises(ValueError, match=r"expected Promoting to give events of the type that it"):
+        stack.forward(X.astype(jnp.bfloat16))

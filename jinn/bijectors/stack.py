@@ -131,7 +131,9 @@ class Stack(Reporting):
         def step(carry: tuple[Any, Any], layer: tuple[Bijector, Any]) -> tuple[Any, Info]:
             x, total = carry
             block, layer_key = layer
+            before = x
             x, log_det, info = apply(x, block, condition, layer_key)
+            _check_types(before, x, block)
             return (x, total + log_det if with_log_det else total), info
 
         total = zeros_log_det(x, self.event_shape) if with_log_det else None
@@ -214,6 +216,17 @@ class Stack(Reporting):
         new = nnx.clone(self)
         new.block = jax.tree.unflatten(treedef, jax.tree.map(jnp.asarray, leaves))
         return new, x
+
+
+def _check_types(x: Any, y: Any, block: Bijector) -> None:
+    """Events keep their type, which a scan needs of its blocks."""
+    given, got = ([leaf.dtype for leaf in jax.tree.leaves(event)] for event in (x, y))
+    if given != got:
+        raise ValueError(
+            f"Stack: expected {type(block).__name__} to give events of the type that it gets, got "
+            f"{', '.join(map(str, got))} for {', '.join(map(str, given))}; let it return "
+            "y.astype(x.dtype)"
+        )
 
 
 def _in_turn(stacked: Info, blocks: Iterable[int]) -> Info:

@@ -35,6 +35,34 @@ def check_mesh(mesh: Any, name: str) -> Mesh:
             f"{name}: expected mesh to be a jax.sharding.Mesh such as "
             f'jax.make_mesh((jax.device_count(),), ("data",)), got {type(mesh).__name__}'
         )
+    return _divisible(mesh)
+
+
+def divisible(tree: Any) -> Any:
+    """Arrays along whose axes JAX may divide computations by itself.
+
+    Those that lie on a mesh with explicit axes, which `jax.make_mesh` makes, are put on the same
+    mesh without.
+
+    Args:
+        tree: A pytree of arrays.
+
+    Returns:
+        The same, where they are.
+    """
+
+    def put(leaf: Any) -> Any:
+        sharding = None if isinstance(leaf, Tracer) else getattr(leaf, "sharding", None)
+        if not isinstance(sharding, NamedSharding) or not isinstance(sharding.mesh, Mesh):
+            return leaf
+        if AxisType.Explicit not in sharding.mesh.axis_types:
+            return leaf
+        return jax.device_put(leaf, NamedSharding(_divisible(sharding.mesh), sharding.spec))
+
+    return jax.tree.map(put, tree)
+
+
+def _divisible(mesh: Mesh) -> Mesh:
     kinds = (AxisType.Auto,) * len(mesh.axis_names)
     return Mesh(mesh.devices, mesh.axis_names, axis_types=kinds)
 

@@ -91,6 +91,7 @@ class Flow(nnx.Module):
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         condition = self._check_condition(condition)
+        key = None if key is None else as_key(key, "Flow.log_prob: key")
         x, _ = self.bijector._check(
             x, member_condition(self.bijector, condition), self.event_shape, "x"
         )

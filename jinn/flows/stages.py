@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 from typing import Any, Literal
 
 from jinn.networks.options import is_count, layer_widths
@@ -141,7 +142,7 @@ def _as_stage(stage: Any, depth: int) -> Stage:
 
 
 def _one_each(value: Any, n: int, name: str) -> list[Any]:
-    values = [value] * n if isinstance(value, int | str) else value
+    values = [value] * n if isinstance(value, Integral | str) else value
     if not isinstance(values, Sequence) or len(values) != n:
         raise ValueError(
             f"multiscale_flow: expected {name} to be one value, or one for each of {n} scales, got "

@@ -1,8 +1,8 @@
 """From pairs (x, y), or a simulator of them, to a trained posterior."""
 
+import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -169,7 +169,7 @@ def fit_posterior(
             batch_size=defaults.batch_size if batch_size is None else batch_size,
             learning_rate=learning_rate,
             validation=validation,
-            checkpoint_dir=None if checkpoint_dir is None else Path(checkpoint_dir) / name,
+            checkpoint_dir=None if checkpoint_dir is None else os.path.join(checkpoint_dir, name),
             **fit_options,
         )
 

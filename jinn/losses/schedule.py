@@ -20,8 +20,19 @@ def at_step(loss: Loss, step: Any) -> Loss:
     Returns:
         A loss of flow, batch and key.
     """
+    return partial(loss, step=step) if takes_step(loss) else loss
+
+
+def takes_step(loss: Loss) -> bool:
+    """Whether a loss has a parameter `step`.
+
+    Args:
+        loss: Any loss.
+
+    Returns:
+        Whether it has; False for a callable without a signature.
+    """
     try:
-        takes_step = "step" in inspect.signature(loss).parameters
-    except (TypeError, ValueError):  # a callable without a signature
-        takes_step = False
-    return partial(loss, step=step) if takes_step else loss
+        return "step" in inspect.signature(loss).parameters
+    except (TypeError, ValueError):
+        return False

@@ -15,7 +15,7 @@ from jinn.functional.convolution import convolve
 from jinn.functional.perceptron import add_batches
 from jinn.networks.activations import activation_by_name
 from jinn.networks.mlp import ConditionShape, named_shapes
-from jinn.networks.options import floating_type, is_count, layer_widths
+from jinn.networks.options import computing_type, floating_type, is_count, layer_widths
 from jinn.networks.randomness import as_key
 
 
@@ -81,7 +81,7 @@ class ConvNet(nnx.Module):
         sizes = _kernel_sizes(kernel_size, len(hidden) + 1)
         self.in_channels, self.out_channels, self.hidden = in_channels, out_channels, hidden
         self.kernel_size, self.activation, self.residual = sizes, activation, residual
-        self.dtype = None if dtype is None else jnp.dtype(dtype)
+        self.dtype = computing_type(dtype, "ConvNet")
         shapes = named_shapes(condition_shape)
         self.condition_shapes = tuple(shapes.items())
 

@@ -13,7 +13,7 @@ from jinn.functional.convolution import convolve
 from jinn.functional.perceptron import add_batches
 from jinn.networks.activations import activation_by_name
 from jinn.networks.conv import ConvNet
-from jinn.networks.options import floating_type, is_count
+from jinn.networks.options import computing_type, floating_type, is_count
 from jinn.networks.randomness import as_key
 
 
@@ -75,7 +75,7 @@ class FeatureExtractor(nnx.Module):
             )
         activation_by_name(activation)
         self.image_shape, self.activation = tuple(image_shape), activation
-        self.dtype = None if dtype is None else jnp.dtype(dtype)
+        self.dtype = computing_type(dtype, "FeatureExtractor")
         halvings = _halvings(self.image_shape, sizes)
         self.halvings = tuple(zip(sizes, halvings, strict=True))
         shapes: dict[str, tuple[int, ...]] = {

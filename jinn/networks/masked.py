@@ -15,7 +15,7 @@ from jinn.functional.masked import MaskedPerceptron, masks_of
 from jinn.functional.perceptron import add_batches
 from jinn.networks.activations import activation_by_name
 from jinn.networks.mlp import ConditionShape, condition_entries, named_shapes
-from jinn.networks.options import floating_type, is_count, layer_widths
+from jinn.networks.options import computing_type, floating_type, is_count, layer_widths
 from jinn.networks.randomness import as_key
 
 
@@ -81,7 +81,7 @@ class MaskedMLP(nnx.Module):
         self.order = tuple(range(size)) if order is None else check_order(order, size, name)
         self.activation, self.residual = activation, residual
         activation_by_name(activation)
-        self.dtype = None if dtype is None else jnp.dtype(dtype)
+        self.dtype = computing_type(dtype, "MaskedMLP")
         shapes = named_shapes(condition_shape)
         self.condition_sizes = tuple((name, math.prod(shape)) for name, shape in shapes.items())
         self.condition_ranks = tuple((name, len(shape)) for name, shape in shapes.items())

@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jinn.networks.activations import activation_by_name
-from jinn.networks.options import floating_type, layer_widths
+from jinn.networks.options import computing_type, floating_type, layer_widths
 from jinn.networks.randomness import as_key
 
 ConditionShape = tuple[int, ...] | dict[str, tuple[int, ...]] | None
@@ -72,7 +72,7 @@ class MLP(nnx.Module):
         self.in_size, self.out_size, self.hidden = in_size, out_size, hidden
         self.activation, self.residual = activation, residual
         activation_by_name(activation)
-        self.dtype = None if dtype is None else jnp.dtype(dtype)
+        self.dtype = computing_type(dtype, "MLP")
         shapes = named_shapes(condition_shape)
         self.condition_sizes = tuple((name, math.prod(shape)) for name, shape in shapes.items())
         self.condition_ranks = tuple((name, len(shape)) for name, shape in shapes.items())

@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 
 
-def floating_type(dtype: jax.typing.DTypeLike, name: str) -> jnp.dtype:
-    """Check the type of parameters.
+def floating_type(dtype: jax.typing.DTypeLike, name: str, option: str = "param_dtype") -> jnp.dtype:
+    """Check the type of parameters or of a computation.
 
     Args:
-        dtype: What a user gave as `param_dtype`.
+        dtype: What a user gave.
         name: What is built, for the error.
+        option: The option that it was given as.
 
     Returns:
         The type.
@@ -28,9 +29,25 @@ def floating_type(dtype: jax.typing.DTypeLike, name: str) -> jnp.dtype:
         checked = None
     if checked is None or not jnp.issubdtype(checked, jnp.floating):
         raise ValueError(
-            f"{name}: expected param_dtype to be a floating type such as jnp.float32, got {dtype!r}"
+            f"{name}: expected {option} to be a floating type such as jnp.float32, got {dtype!r}"
         )
     return checked
+
+
+def computing_type(dtype: jax.typing.DTypeLike | None, name: str) -> jnp.dtype | None:
+    """Check the type that a network computes in.
+
+    Args:
+        dtype: What a user gave as `dtype`; None follows the input.
+        name: What is built, for the error.
+
+    Returns:
+        The type, or None.
+
+    Raises:
+        ValueError: If it is no floating type.
+    """
+    return None if dtype is None else floating_type(dtype, name, "dtype")
 
 
 def layer_widths(hidden: Any, name: str) -> tuple[int, ...]:

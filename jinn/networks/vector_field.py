@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from jinn.networks.activations import activation_by_name
 from jinn.networks.mlp import ConditionShape, named_shapes
+from jinn.networks.options import computing_type
 from jinn.networks.randomness import as_key
 
 Modulation = Literal["concat", "concatsquash", "film"]
@@ -91,7 +92,7 @@ class VectorField(nnx.Module):
         activation_by_name(activation)
         self.size, self.hidden, self.modulation = size, hidden, modulation
         self.frequencies, self.activation, self.residual = frequencies, activation, residual
-        self.dtype = None if dtype is None else jnp.dtype(dtype)
+        self.dtype = computing_type(dtype, "VectorField")
         shapes = named_shapes(condition_shape)
         self.condition_sizes = tuple((name, math.prod(shape)) for name, shape in shapes.items())
         self.condition_ranks = tuple((name, len(shape)) for name, shape in shapes.items())

@@ -1,8 +1,10 @@
 """Checkpoints of a training in a folder, from which it goes on as if it had never ended."""
 
 import base64
+import itertools
 import json
 import logging
+import os
 import signal
 import threading
 import warnings
@@ -16,7 +18,7 @@ import numpy as np
 
 from jinn.training.processes import any_process, of_all_processes
 
-FORMAT = 2
+FORMAT = 3
 _one_writer = threading.Lock()
 """Orbax numbers what it writes for the whole process, and mixes up what threads write together."""
 
@@ -44,7 +46,7 @@ class Checkpoints:
     arrays and JSON; reading one runs no code from it.
 
     Args:
-        directory: The folder, made if it is not there.
+        directory: The folder, made if it is not there, or the URL of one, such as gs://bucket/run.
         arguments: JSON of what the training depends on. A checkpoint of other ones is refused.
         keep: Number of newest checkpoints that are kept.
     """
@@ -52,10 +54,14 @@ class Checkpoints:
     def __init__(self, directory: Any, arguments: dict[str, Any], *, keep: int) -> None:
         """See the class."""
         import orbax.checkpoint as ocp  # takes a second
+        from etils import epath
 
         logging.getLogger("absl").addFilter(_not_of_orbax)  # failures are warnings of ours
         self._orbax = ocp
-        self.directory = Path(directory).absolute()
+        if not isinstance(directory, str | os.PathLike) or not os.fspath(directory):
+            raise ValueError(f"fit: expected checkpoint_dir to be a folder, got {directory!r}")
+        path = epath.Path(directory).expanduser()
+        self.directory = path if "://" in str(path) else path.absolute()
         self.arguments = _frozen(arguments)
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         if self.directory.exists() and not self.directory.is_dir():
@@ -72,23 +78,10 @@ class Checkpoints:
             snapshot: What the training carries, copied before this returns.
         """
         self.wait()  # or the failure of the one before would be taken for that of this one
-        ocp = self._orbax
-        about = _frozen(
-            {
-                "format": FORMAT,
-                "arguments": self.arguments,
-                "numbers": snapshot.numbers,
-                "positions": of_all_processes(_encoded(snapshot.position)),
-                "has_best": snapshot.best is not None,
-            }
-        )
-        arrays = _plain({"state": snapshot.state, "best": snapshot.best})
-        args = ocp.args.Composite(
-            arrays=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(about)
-        )
         try:
             if step in self._manager.all_steps():
                 return
+            args = self._contents(snapshot)
             if threading.current_thread() is threading.main_thread():
                 self._manager.save(step, args=args)
                 return
@@ -97,6 +90,21 @@ class Checkpoints:
                 self._manager.wait_until_finished()
         except Exception as error:
             self._warn(step, error)
+
+    def _contents(self, snapshot: Snapshot) -> Any:
+        """What a checkpoint holds, in orbax's form."""
+        ocp = self._orbax
+        about = {
+            "format": FORMAT,
+            "arguments": self.arguments,
+            "numbers": snapshot.numbers,
+            "positions": of_all_processes(_encoded(snapshot.position)),
+            "has_best": snapshot.best is not None,
+        }
+        arrays = _plain({"state": snapshot.state, "best": snapshot.best})
+        return ocp.args.Composite(
+            arrays=ocp.args.StandardSave(arrays), about=ocp.args.JsonSave(_frozen(about))
+        )
 
     def wait(self) -> None:
         """Wait until what was begun is written; a failure is a warning."""
@@ -121,12 +129,15 @@ class Checkpoints:
         self.wait()
         self._manager.close()
 
-    def restore(self, state: Any, best: Callable[[Any], Any]) -> tuple[int, Snapshot] | None:
+    def restore(
+        self, state: Any, best: Callable[[Any], Any], check: Callable[[dict[str, Any]], None]
+    ) -> tuple[int, Snapshot] | None:
         """Read the newest checkpoint that is whole.
 
         Args:
             state: The state before the first step, whose structure and devices the result has.
             best: From a state to weights of the structure of the best ones.
+            check: Raises an error if a snapshot's numbers are damaged.
 
         Returns:
             The number of steps done and the snapshot, or None if there is no checkpoint.
@@ -139,7 +150,7 @@ class Checkpoints:
             restored: tuple[int, Snapshot] | None = None
             problem = "another process cannot read it"
             try:
-                restored = self._restore(step, state, best)
+                restored = self._restore(step, state, best, check)
             except _OtherTraining:
                 raise
             except Exception as error:
@@ -159,12 +170,19 @@ class Checkpoints:
             )
         return None
 
-    def _restore(self, step: int, state: Any, best: Callable[[Any], Any]) -> tuple[int, Snapshot]:
+    def _restore(
+        self,
+        step: int,
+        state: Any,
+        best: Callable[[Any], Any],
+        check: Callable[[dict[str, Any]], None],
+    ) -> tuple[int, Snapshot]:
         about = self._read(step, "about", None)
         if about["format"] != FORMAT:
             age = "newer" if about["format"] > FORMAT else "older"
             raise ValueError(f"its format is {about['format']}, {age} than this jinn's {FORMAT}")
         self._check(about["arguments"])
+        check(about["numbers"])
         wanted = {"state": state, "best": best(state) if about["has_best"] else None}
         kept = _shaped(wanted, self._read(step, "arrays", _plain(wanted)))
         positions = about["positions"]
@@ -188,11 +206,19 @@ class Checkpoints:
         """Make room, as orbax writes no step that is not beyond its newest."""
         try:
             if jax.process_index() == 0:
-                (self.directory / str(step)).rename(self.directory / f"unreadable-{step}")
-        except OSError as error:  # such as one of that name
+                (self.directory / str(step)).rename(self._free_name(f"unreadable-{step}"))
+        except OSError as error:
             self._warn(step, error)
         any_process(True)  # each waits until it is renamed
         self._manager.reload()
+
+    def _free_name(self, name: str) -> Any:
+        found = self.directory / name
+        for i in itertools.count(2):
+            if not found.exists():
+                break
+            found = self.directory / f"{name}-{i}"
+        return found
 
     def _check(self, arguments: dict[str, Any]) -> None:
         differing = list(_differing("", arguments, self.arguments))
@@ -292,17 +318,57 @@ def _is_key(leaf: Any) -> bool:
     return bool(jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key))
 
 
+def check_position(position: Any) -> None:
+    """Check that an iterator's state can be written.
+
+    Args:
+        position: What its `get_state` gave.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    try:
+        written = _decoded(json.loads(json.dumps(_encoded(position))))
+        same = jax.tree.structure(written) == jax.tree.structure(position)
+    except (TypeError, ValueError, RecursionError):
+        same = False
+    if not same:
+        raise ValueError(
+            "fit: expected get_state() of the iterator to give numbers, strings, bytes, arrays, or "
+            f"lists, tuples and dicts of these by name, got {position!r}; give such a state, or "
+            "an iterator without get_state, which is begun anew"
+        )
+
+
 def _encoded(position: Any) -> Any:
     """An iterator's state as JSON."""
+    if isinstance(position, np.generic):
+        return position.item()
     if isinstance(position, bytes):
         return {"bytes": base64.b64encode(position).decode()}
+    if isinstance(position, np.ndarray | jax.Array):
+        return {"array": np.asarray(position).tolist(), "dtype": position.dtype.name}
+    if isinstance(position, tuple):
+        return {"tuple": [_encoded(entry) for entry in position]}
+    if isinstance(position, list):
+        return [_encoded(entry) for entry in position]
+    if isinstance(position, dict):
+        return {"dict": {key: _encoded(entry) for key, entry in position.items()}}
     return position
 
 
 def _decoded(position: Any) -> Any:
-    if isinstance(position, dict) and set(position) == {"bytes"}:
+    if isinstance(position, list):
+        return [_decoded(entry) for entry in position]
+    if not isinstance(position, dict):
+        return position
+    if "bytes" in position:
         return base64.b64decode(position["bytes"])
-    return position
+    if "array" in position:
+        return np.asarray(position["array"], position["dtype"])
+    if "tuple" in position:
+        return tuple(_decoded(entry) for entry in position["tuple"])
+    return {key: _decoded(entry) for key, entry in position["dict"].items()}
 
 
 def listed(numbers: Any) -> list[int]:

@@ -1,14 +1,15 @@
 """Checks of what users give to `fit`, before anything is compiled."""
 
+import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jinn.losses.likelihood import split_batch
+from jinn.losses.likelihood import negative_log_likelihood, split_batch
 
 
 def check_options(learning_rate: float, ema_decay: float | None, **counts: Any) -> None:
@@ -36,6 +37,56 @@ def check_options(learning_rate: float, ema_decay: float | None, **counts: Any) 
             continue
         if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise ValueError(f"fit: {name} must be a whole number of at least 1, got {value!r}")
+
+
+def check_loss(loss: Any, flow: Any) -> None:
+    """Check that a loss can be called, and that the default one is given a density.
+
+    Args:
+        loss: What a user gave as the loss.
+        flow: What a user gave as the flow.
+
+    Raises:
+        ValueError: If one cannot be used.
+    """
+    if not callable(loss):
+        raise ValueError(
+            "fit: expected loss to be a function loss(flow, batch, key) -> (scalar, metrics), got "
+            f"{loss!r}"
+        )
+    if loss is negative_log_likelihood and not hasattr(flow, "log_prob"):
+        raise ValueError(
+            f"fit: the negative log-likelihood needs a flow with a log_prob, got "
+            f"{type(flow).__name__}; make a bijector a flow by jinn.Flow(bijector, base), or pass "
+            "another loss"
+        )
+
+
+def check_simulator(simulate: Callable[..., Any]) -> None:
+    """Check that a simulator can be called with a key and a number.
+
+    Args:
+        simulate: The function that a user gave as data.
+
+    Raises:
+        ValueError: If it cannot.
+    """
+    if inspect.isgeneratorfunction(simulate):
+        raise ValueError(
+            "fit: got a generator function as data; call it, so that it gives an iterator of "
+            "batches"
+        )
+    try:
+        signature = inspect.signature(simulate)
+    except (TypeError, ValueError):  # a callable without one
+        return
+    try:
+        signature.bind(None, 1)
+    except TypeError as error:
+        raise ValueError(
+            f"fit: expected data to be arrays, an iterator of batches, or a function "
+            f"simulate(key, n) -> batch, got one that takes {signature}: {error}"
+        ) from error
 
 
 def named_leaves(batch: Any, names: tuple[str, str] = ("x", "condition")) -> list[tuple[str, Any]]:

@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jinn.training.checks import check_finite, check_rows, validation_rows
+from jinn.flows.devices import divisible
+from jinn.training.checks import check_finite, check_rows, check_simulator, validation_rows
 from jinn.training.placement import ONE_DEVICE, Placement
 from jinn.training.sources import (
     ArraySource,
@@ -146,6 +147,7 @@ def make_source(
         ValueError: If data or validation cannot be used; the text says why.
     """
     if callable(data):
+        check_simulator(data)
         source = SimulatorSource(hashable(data), batch_size)
         simulated, uses_key = _trace_simulator(data, batch_size, key)
         check_rows(simulated, "simulated data", expected=batch_size)
@@ -250,7 +252,7 @@ def _trace_simulator(simulate: Callable, rows: int, key: jax.Array) -> tuple[Any
 def _as_arrays(data: Any, what: str, *, like: Any = None) -> Any:
     """Move data to the device and check its rows, its values and its structure."""
     check_rows(data, what)
-    arrays = jax.tree.map(jnp.asarray, data)
+    arrays = divisible(jax.tree.map(jnp.asarray, data))
     check_finite(arrays, what)
     if like is not None:
         _check_form(arrays, what, like=like)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from functools import partial
+from contextlib import suppress
 from typing import Any
 
 import jax
@@ -11,25 +11,29 @@ from jax.sharding import Mesh
 
 from jinn.bijectors.module import initialize, needs_initialization, refresh
 from jinn.losses.likelihood import negative_log_likelihood, split_batch
-from jinn.losses.schedule import at_step
 from jinn.networks.randomness import as_key
-from jinn.training.checkpoint import Checkpoints, listed, shapes_of, termination_noticed
-from jinn.training.checks import check_options, check_sizes
+from jinn.training.checkpoint import (
+    Checkpoints,
+    check_position,
+    listed,
+    shapes_of,
+    termination_noticed,
+)
+from jinn.training.checks import check_loss, check_options, check_sizes
 from jinn.training.data import IteratorSource, first_source, make_source
 from jinn.training.loop import Programs, Schedule, Training
 from jinn.training.optimizer import default_optimizer
-from jinn.training.placement import is_row_mean, make_placement
+from jinn.training.placement import make_placement
 from jinn.training.processes import any_process
 from jinn.training.progress import progress_bar
 from jinn.training.result import FitResult, diverged
+from jinn.training.shards import goes_by_shards
 from jinn.training.step import Loss, make_run, start
 from jinn.training.together import raise_if_stopped
 from jinn.training.validation import make_evaluate
 from jinn.training.weights import structure_of
 
 INITIALIZATION_ROWS = 4096
-PROBED_ROWS = 256
-"""Of a loss that may be a mean over rows."""
 WEIGHT_DECAY = 1e-4
 
 
@@ -96,14 +100,15 @@ def fit(
         ema_decay: Decay in (0, 1), such as 0.999, of an exponential moving average of the weights,
             which is what is validated and returned; the decay at step t is at most
             (1 + t) / (10 + t). None averages nothing.
-        checkpoint_dir: A folder for checkpoints. The same call goes on from the newest of them, and
-            ends bit for bit where it would have ended without a break, so it can simply be made
-            again after a crash; one that had ended gives its result at once. A SIGTERM, as before a
-            pre-emption, writes a checkpoint and ends the process by SystemExit, Ctrl-C writes one
-            too. Iterators with `get_state` and `set_state`, such as grain's, are set back; others
-            must begin anew, and give the batches that were used once more. Of several processes
-            all write to one folder that they share; it can be restored by another number of them,
-            and on other devices. A SIGTERM to one ends all, Ctrl-C writes nothing.
+        checkpoint_dir: A folder for checkpoints, or the URL of one like gs://bucket/run. The same
+            call goes on from the newest of them, and ends bit for bit where it would have ended
+            without a break, so it can simply be made again after a crash; one that had ended gives
+            its result at once. A SIGTERM, as before a pre-emption, writes a checkpoint and ends the
+            process by SystemExit; Ctrl-C, and an error of the iterator, write one too. Iterators
+            with `get_state` and `set_state`, such as grain's, are set back; others must begin anew,
+            and give the batches that were used once more. Of several processes all write to one
+            folder that they share; it can be restored by another number of them, and on other
+            devices. A SIGTERM to one ends all, Ctrl-C and errors write nothing.
         checkpoint_every: Steps from one checkpoint to the next; None writes one with each entry in
             the history.
         checkpoint_keep: Number of newest checkpoints that are kept; each holds the weights that are
@@ -111,9 +116,9 @@ def fit(
         mesh: Devices to train on, ``jax.make_mesh((jax.device_count(),), ("data",))``: each takes
             an equal part of the rows of every batch, whose size stays `batch_size`. Keys and order
             of the data are those of one device, and so is the result but for rounding. A loss that
-            is a mean over rows and uses no key costs one all-reduce a step; any other is divided by
-            JAX. Of several processes, all call `fit` alike, with the same data or each with an
-            iterator over its own part of every batch.
+            is a mean over rows, uses no key and does not change with the step costs one all-reduce
+            a step; any other is divided by JAX. Of several processes, all call `fit` alike, with
+            the same data or each with an iterator over its own part of every batch.
         shard_parameters: Split the weights and the optimiser's state over the mesh's devices as
             well, and gather the weights in each step; for models whose state fills a device.
         progress: Show a progress bar.
@@ -175,6 +180,7 @@ def fit(
         optimizer = default_optimizer(learning_rate, steps, weight_decay=decay)
 
     structure = structure_of(flow)
+    check_loss(loss, flow)
     state = start(
         structure,
         flow,
@@ -185,9 +191,7 @@ def fit(
         averaged=ema_decay is not None,
         placement=placement,
     )
-    by_shards = placement.devices > 1 and is_row_mean(
-        partial(at_step(loss, 0), flow), first.sample(first_key, PROBED_ROWS), first_key
-    )
+    by_shards = goes_by_shards(placement, structure, loss, flow, first, first_key)
     run = make_run(
         structure,
         loss,
@@ -221,6 +225,8 @@ def fit(
             "interval": interval,
             "patience": patience,
         }
+        if isinstance(source, IteratorSource):
+            check_position(source.position())
         checkpoints = Checkpoints(checkpoint_dir, arguments, keep=checkpoint_keep)
     training = Training(
         state,
@@ -253,7 +259,12 @@ def fit(
                     )
         except KeyboardInterrupt:
             interrupted = True
-            training.save_interrupted()
+            training.save_broken_off()
+        except Exception as error:  # such as of the iterator
+            with suppress(Exception):
+                training.save_broken_off()
+            error.add_note(f"fit: it came after step {training.step} of {training.steps}")
+            raise
         finally:
             if checkpoints is not None:
                 checkpoints.close()

@@ -113,7 +113,7 @@ class Training:
         """
         if self.checkpoints is None:
             return
-        found = self.checkpoints.restore(self.state, State.averaged)
+        found = self.checkpoints.restore(self.state, State.averaged, self._check_numbers)
         if found is None:
             return
         self.step, (self.state, self.best, numbers, self._position) = found
@@ -167,12 +167,13 @@ class Training:
         if wait:
             self.checkpoints.wait()
 
-    def save_interrupted(self) -> None:
-        """Write a checkpoint after an interrupt at any place, if it would be a right one."""
-        if not isinstance(self.source, IteratorSource):
+    def save_broken_off(self) -> None:
+        """Write a checkpoint after an interrupt or an error at any place, of one process.
+
+        Others know nothing of it.
+        """
+        if jax.process_count() == 1:
             self.step = int(self.state.step)
-        # Else the weights are ahead of the position, or other processes know nothing of it.
-        if self.step == int(self.state.step) and jax.process_count() == 1:
             self.save()
 
     def finish(self) -> Weights:
@@ -199,13 +200,19 @@ class Training:
             with interrupt_deferred():
                 self.last_part = part
                 self.state = self.programs.run(self.state, part, self.train_key, stop)
+                if self.checkpoints is not None and isinstance(self.source, IteratorSource):
+                    self._position = self.source.position()
         self.step = int(self.state.step)
-        if self.checkpoints is not None and isinstance(self.source, IteratorSource):
-            self._position = self.source.position()
         seconds = time.perf_counter() - began
         longer = min(4 * self._length, int(self._length * SECONDS_PER_CALL / seconds))
         # All of several processes must call the same.
         self._length = max(1, longer) if jax.process_count() == 1 else self.schedule.interval
+
+    def _check_numbers(self, numbers: dict[str, Any]) -> None:
+        columns = numbers["history"]
+        lengths = {len(columns[name]) for name in self.history.columns}
+        if len(numbers["validation"]) != 3 or len(lengths) != 1:
+            raise ValueError("its numbers are damaged")
 
     def _validate(self) -> None:
         state, measured = self.state, math.nan

@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from jinn.flows.devices import check_mesh
+from jinn.flows.devices import check_mesh, divisible
 from jinn.training.accumulation import accumulated
 
 Objective = Callable[[list[Any], list[Any], Any, jax.Array, Array], Any]
@@ -130,7 +130,7 @@ class Placement:
             ValueError: If this process's devices do not divide its rows.
         """
         if self.mesh is None:
-            return jax.tree.map(jnp.asarray, batch)
+            return divisible(jax.tree.map(jnp.asarray, batch))
         rows, here = jax.tree.leaves(batch)[0].shape[0], len(self.mesh.local_devices)
         if rows % here:
             raise ValueError(
@@ -282,37 +282,6 @@ def make_placement(mesh: Any, shard_parameters: Any) -> Placement:
             )
         return ONE_DEVICE
     return Placement(check_mesh(mesh, "fit"), shard_parameters)
-
-
-def is_row_mean(loss: Callable[[Any, jax.Array], Any], batch: Any, key: jax.Array) -> bool:
-    """Whether a loss is a mean over rows that uses no key, as far as one batch tells.
-
-    Args:
-        loss: ``loss(batch, key) -> (loss, metrics)``.
-        batch: Some rows.
-        key: A JAX key.
-
-    Returns:
-        True if the mean of its values on two halves, with other keys, is its value on the whole.
-    """
-    half = jax.tree.leaves(batch)[0].shape[0] // 2
-    if half == 0:
-        return False
-    halves = [jax.tree.map(lambda leaf, a=a: leaf[a : a + half], batch) for a in (0, half)]
-    whole = jax.tree.map(lambda leaf: leaf[: 2 * half], batch)
-
-    @jax.jit
-    def differences(whole: Any, halves: list[Any], key: jax.Array) -> tuple[Any, Any]:
-        keys = jax.random.split(key, 3)
-        value, *parts = (loss(rows, k) for rows, k in zip((whole, *halves), keys, strict=True))
-        return value, jax.tree.map(lambda *leaves: sum(leaves) / 2, *parts)
-
-    try:
-        value, mean = differences(whole, halves, key)
-    except ValueError:  # a loss that wants more rows
-        return False
-    pairs = zip(jax.tree.leaves(value), jax.tree.leaves(mean), strict=True)
-    return all(np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in pairs)
 
 
 def _mean_over(axes: Any, tree: Any) -> Any:
