@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jinn import functional as F
+from jinn.functional.permutation import COMPARED, ascending, places
 
 INF = float("inf")
 LOW = jnp.array([-INF, -1.0, -INF, 2.0])
@@ -167,6 +168,15 @@ def test_unconstrain_is_finite_on_its_bounds_and_has_no_density_beyond(beyond):
 
 
 # --- Along the last axis --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 5, COMPARED, COMPARED + 1])
+def test_places_and_order_of_keys(n):
+    for seed in range(4):
+        keys = np.random.default_rng(seed).integers(0, 6, n).astype(np.float32)
+        order = np.argsort(keys, stable=True)
+        np.testing.assert_array_equal(ascending(jnp.asarray(keys)), order)
+        np.testing.assert_array_equal(places(jnp.asarray(keys)), np.argsort(order))
 
 
 @given(st.permutations(range(5)))

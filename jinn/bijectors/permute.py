@@ -11,7 +11,12 @@ from flax import nnx
 from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector, Buffer, constant, zeros_log_det
-from jinn.functional.permutation import permutation_forward, permutation_inverse
+from jinn.functional.permutation import (
+    ascending,
+    permutation_forward,
+    permutation_inverse,
+    places,
+)
 from jinn.networks.randomness import as_key
 
 
@@ -61,7 +66,7 @@ class Permute(Bijector):
         """The permutation as integers of shape `(n,)`."""
         if self.sort_keys is None:
             return jnp.array(self.order, int)
-        return jnp.argsort(constant(self.sort_keys))
+        return ascending(constant(self.sort_keys))
 
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
@@ -72,7 +77,10 @@ class Permute(Bijector):
     def _inverse(
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        x, _ = permutation_inverse(y, self.permutation)
+        if self.sort_keys is None:
+            x, _ = permutation_inverse(y, self.permutation)
+        else:
+            x, _ = permutation_forward(y, places(constant(self.sort_keys)))
         return x, zeros_log_det(y, self.event_shape)
 
 

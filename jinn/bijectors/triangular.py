@@ -13,6 +13,7 @@ from jaxtyping import Array
 from jinn.bijectors.base import Bijector, Buffer, constant, read, zeros_log_det
 from jinn.bijectors.shapes import Shape, last_axis
 from jinn.bijectors.values import check_finite, fit_to_event
+from jinn.functional.permutation import ascending
 from jinn.functional.triangular import (
     plu_forward,
     plu_inverse,
@@ -134,7 +135,7 @@ class PLU(Bijector):
     @property
     def permutation(self) -> Array:
         """P as integers of shape `(n,)`, `(P v)[i] = v[permutation[i]]`."""
-        return jnp.argsort(constant(self.sort_keys))
+        return ascending(constant(self.sort_keys))
 
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool

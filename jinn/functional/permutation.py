@@ -1,7 +1,10 @@
 """Permutations of the elements along the last axis."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Shaped
+
+COMPARED = 32
+"""Entries that are compared with each other rather than sorted, at most."""
 
 
 def permutation_forward(
@@ -31,7 +34,43 @@ def permutation_inverse(
     Returns:
         `x` and zeros in the shape of the leading axes.
     """
-    return permutation_forward(y, jnp.argsort(permutation))
+    return permutation_forward(y, ascending(permutation))
+
+
+def places(keys: Shaped[Array, " n"]) -> Int[Array, " n"]:
+    """Place of each entry in ascending order, the inverse of the permutation `argsort(keys)`.
+
+    A few entries are compared with each other, which takes one kernel where a sort takes several.
+
+    Args:
+        keys: Numbers; of equal ones the first comes first.
+
+    Returns:
+        Every integer from 0 to n - 1 once.
+    """
+    n = keys.shape[0]
+    if n > COMPARED:
+        return jnp.argsort(jnp.argsort(keys))
+    index = jnp.arange(n)
+    one, other = keys[:, None], keys[None]
+    before = (other < one) | ((other == one) & (index[None] < index[:, None]))
+    return jnp.sum(before, axis=1, dtype=index.dtype)
+
+
+def ascending(keys: Shaped[Array, " n"]) -> Int[Array, " n"]:
+    """The permutation that puts keys in ascending order, as `jnp.argsort`.
+
+    Args:
+        keys: Numbers; of equal ones the first comes first.
+
+    Returns:
+        Every integer from 0 to n - 1 once.
+    """
+    n = keys.shape[0]
+    if n > COMPARED:
+        return jnp.argsort(keys)
+    index = jnp.arange(n)
+    return jnp.sum(jnp.where(places(keys)[None] == index[:, None], index[None], 0), axis=1)
 
 
 def _zeros(x: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
