@@ -1,6 +1,8 @@
 """Runs of an experiment by name, in one JSON file that keeps each when it ends."""
 
+import hashlib
 import json
+import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -76,12 +78,28 @@ def keep_runs(
         part = path.with_suffix(".part")
         part.write_text(json.dumps(record, indent=1) + "\n")
         part.replace(path)
+        shutil.rmtree(checkpoint_folder(path, name, wanted[name]), ignore_errors=True)
     return Kept(runs, f"failed: {', '.join(failed)}" if failed else None)
 
 
 def panel_file(path: Path, name: str) -> Path:
     """Where the arrays of a run's picture are, beside the JSON file."""
     return path.with_name(f"{path.stem}-panels") / f"{name.replace('/', '-')}.npz"
+
+
+def checkpoint_folder(path: Path, name: str, settings: Any) -> Path:
+    """Where a run under way keeps its checkpoints, until its record is written.
+
+    Args:
+        path: The JSON file.
+        name: Name of the run.
+        settings: Its settings, a dataclass; other ones have another folder.
+
+    Returns:
+        The folder.
+    """
+    digest = hashlib.sha256(json.dumps(_plain(settings), sort_keys=True).encode()).hexdigest()
+    return path.with_name(f"{path.stem}-checkpoints") / f"{name.replace('/', '-')}-{digest[:12]}"
 
 
 def of_settings(

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from jinn.bijectors import (
@@ -118,6 +119,14 @@ IMAGE_CASES |= {
     "conv 1x1, learned orthogonal": _learned(Conv1x1, (1, 2, 3), kind="learned_orthogonal", rngs=0),
     "conv 1x1, plu": _learned(Conv1x1, (2, 2, 2), kind="plu", rngs=0),
     "conv coupling, channels": _coupling((2, 4, 3), channel_mask((2, 4, 3))),
+    "conv coupling, all by the condition": _learned(
+        Coupling,
+        (2, 2, 1),
+        mask=np.ones((2, 2, 1), bool),
+        condition_shape=(2,),
+        hidden=(2,),
+        rngs=0,
+    ),
     "conv coupling, checkerboard": _coupling((4, 2, 2), checkerboard_mask((4, 2, 2))),
 }
 

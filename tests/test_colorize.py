@@ -48,6 +48,12 @@ def test_pictures_of_every_kind(tmp_path):
         ("p.png", palette, np.asarray(palette.convert("RGB"))),
         ("deep.png", Image.fromarray(gray), np.repeat(np.rint(gray / 257)[..., None], 3, -1)),
         ("bits.png", Image.fromarray(rgb[..., 0] > 99), 255 * (rgb[..., :1] > 99) * [1, 1, 1]),
+        ("shallow.png", Image.fromarray(np.uint16(rgb[..., 2])), np.repeat(rgb[..., 2:], 3, -1)),
+        (
+            "share.tif",
+            Image.fromarray(np.float32(rgb[..., 1] / 255)),
+            np.repeat(rgb[..., 1:2], 3, -1),
+        ),
         ("real.tif", Image.fromarray(np.float32(rgb[..., 1])), np.repeat(rgb[..., 1:2], 3, -1)),
     ):
         picture.save(tmp_path / name)
@@ -88,6 +94,23 @@ def test_bad_pictures(tmp_path):
     ):
         with pytest.raises(ValueError, match=words):
             read_photograph(tmp_path / name)
+
+
+def test_strips_are_left_out_before_they_are_enlarged(tmp_path):
+    Image.fromarray(noise(2, 70)).save(tmp_path / "strip.png")
+    assert read_photograph(tmp_path / "strip.png").shape == (2, 70, 3)
+    with pytest.raises(ValueError, match=r"at most 32 times as long as wide, got 70 x 2 pixels"):
+        read_photograph(tmp_path / "strip.png", 20)
+
+
+def test_decoders_that_fail_and_names_that_cannot_be_printed(tmp_path, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("Failed to decode image")
+
+    monkeypatch.setattr(photographs, "_as_rgb", fail)
+    with pytest.raises(ValueError, match=r"cannot be read as a picture: Failed to decode image"):
+        read_photograph(folder_of(tmp_path, one=noise(4, 4)) / "one.png")
+    assert photographs.printable("a\udcffb") == "a?b"
 
 
 def folder_of(tmp_path, **pictures):

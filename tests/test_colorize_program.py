@@ -1,5 +1,6 @@
 """The colourisation's networks and their files, whole photographs, and the program."""
 
+import io
 import json
 from dataclasses import replace
 
@@ -7,13 +8,14 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 import jinn
-from experiments.colorize.__main__ import main
+from experiments.colorize.__main__ import _parser, chosen, main
 from experiments.colorize.colours import to_networks
 from experiments.colorize.draw import verdict
 from experiments.colorize.measure import Patches, best_noise
-from experiments.colorize.networks import build, load, save
+from experiments.colorize.networks import build, is_of, load, save
 from experiments.colorize.photographs import shipped
 from experiments.colorize.settings import PRESETS, SMOKE
 from experiments.colorize.whole import (
@@ -104,13 +106,13 @@ def test_the_best_noise_is_found():
 @pytest.mark.parametrize("shape", [(37, 53), (8, 8)])
 def test_whole_photographs_of_odd_sizes_keep_their_lightness(flow, shape):
     photograph = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
-    made = colorize(flow, SMOKE, photograph, KEY, samples=2)
+    made = np.stack(list(colorize(flow, SMOKE, photograph, KEY, samples=2)))
     assert made.shape == (2, *shape, 3) and made.min() >= 0 and made.max() <= 1
     lightness, _ = to_networks(photograph)
     kept, _ = to_networks(255 * made)
     np.testing.assert_allclose(25.6 * kept, np.broadcast_to(25.6 * lightness, kept.shape), atol=0.4)
     assert np.abs(made[0] - made[1]).max() > 0.02
-    again = colorize(flow, SMOKE, photograph, KEY, samples=2, temperature=0.0)
+    again = list(colorize(flow, SMOKE, photograph, KEY, samples=2, temperature=0.0))
     np.testing.assert_allclose(again[0], again[1], atol=1e-5)
 
 
@@ -180,3 +182,28 @@ def test_words_that_do_not_fit(tmp_path):
         main(["--smoke", "--out", str(tmp_path), "--images", str(tmp_path / "none")])
     with pytest.raises(SystemExit, match="--validate names shipped photographs"):
         main(["--images", str(tmp_path), "--validate", "coffee", "--out", str(tmp_path)])
+    for size in ("8", "20"):
+        with pytest.raises(SystemExit, match=r"--batch-size: expected a multiple of 8 patches"):
+            main(["--batch-size", size, "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"several photographs are called x, and their pictures"):
+        main(["--colorize", "a/x.png", "b/x.jpg", "--out", str(tmp_path)])
+
+
+def test_a_folder_with_other_photographs_is_another_setting(tmp_path):
+    def settings_now():
+        options = _parser().parse_args(["--smoke", "--images", str(tmp_path)])
+        return chosen(options, Console(file=io.StringIO()))[0]
+
+    for i in range(3):
+        pixels = np.random.default_rng(i).integers(0, 256, (9, 9, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    first = settings_now()
+    assert settings_now() == first and len(first.held_out) == 1
+    (tmp_path / "0.png").unlink()
+    assert settings_now() != first
+
+
+def test_a_model_of_other_settings_is_told(tmp_path, flow):
+    file = tmp_path / "cinn.npz"
+    save(file, flow, "cinn", SMOKE, seed=5)
+    assert is_of(file, SMOKE) and not is_of(file, replace(SMOKE, steps=77))

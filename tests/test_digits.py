@@ -14,7 +14,7 @@ import scipy.stats
 import jinn
 from experiments.digits import __main__ as program
 from experiments.digits.bijectors import ClassWhitening, NormalQuantile
-from experiments.digits.data import mnist, small_digits, validation_split
+from experiments.digits.data import digest, mnist, small_digits, validation_split
 from experiments.digits.measure import Judge
 from experiments.digits.model import class_moments, draw, make_model, one_hot, transfer
 from experiments.digits.peer import missing
@@ -96,6 +96,18 @@ def test_a_bad_npz_is_named_with_what_it_should_hold(tmp_path, change, text):
     np.savez(tmp_path / "mnist.npz", **given)
     with pytest.raises(ValueError, match=text):
         mnist(tmp_path / "mnist.npz")
+
+
+def test_files_of_another_kind_and_of_one_class(tmp_path):
+    path = tmp_path / "mnist.npz"
+    for content in (gzip.compress(b"nothing"), b"some words"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"expected an .npz file with .*, got a file of"):
+            mnist(path)
+    given = arrays() | {"y_train": np.zeros(6, np.uint8)}
+    np.savez(path, **given)
+    with pytest.raises(ValueError, match=r"expected pictures of two classes or more, got 6 of 1"):
+        mnist(path)
 
 
 def test_what_is_no_npz_is_named(tmp_path):
@@ -277,8 +289,14 @@ def test_a_smoke_run_of_mnist_from_a_file(tmp_path, capsys):
     np.savez(tmp_path / "mnist.npz", **given)
     out = ["--smoke", "--method", "jinn", "--out", str(tmp_path)]
     program.main(["--mnist", str(tmp_path / "mnist.npz"), *out])
-    record = json.loads((tmp_path / "mnist-smoke.json").read_text())["runs"]["jinn/seed0"]
+    (path,) = tmp_path.glob("mnist-*-smoke.json")
+    record = json.loads(path.read_text())["runs"]["jinn/seed0"]
     assert record["digits"] == [60, 20] and record["settings"]["steps"] == 4
+    digits = mnist(tmp_path / "mnist.npz")
+    assert (
+        digest(digits) in path.name and digest(digits._replace(y=digits.y[::-1])) not in path.name
+    )
+    assert not list(tmp_path.glob("*-checkpoints/*"))
     with pytest.raises(SystemExit):
         program.main(["--mnist", str(tmp_path / "nothing"), *out])
     assert "nothing: expected an .npz file or a folder" in capsys.readouterr().err

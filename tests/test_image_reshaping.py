@@ -109,6 +109,14 @@ def test_nothing_modifies_its_input(bijector: Bijector) -> None:
         np.testing.assert_array_equal(x, before)
 
 
+def test_images_of_integers_and_booleans_are_real_numbers() -> None:
+    for dtype in (bool, np.uint8, np.int32):
+        x = jnp.ones((2, 2, 1), dtype)
+        y, _ = haar_forward(x, rebalance=np.float32(1))
+        np.testing.assert_array_equal(np.ravel(y), [2, 0, 0, 0])
+        assert jnp.issubdtype(y.dtype, jnp.floating)
+
+
 def test_a_huge_block_does_not_disturb_its_neighbours() -> None:
     x = jnp.zeros((4, 4, 1)).at[0, 0].set(jnp.inf)
     y, _ = haar_forward(x)

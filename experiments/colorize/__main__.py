@@ -1,6 +1,8 @@
 """``python -m experiments.colorize``: grayscale photographs in colour by a conditional INN."""
 
 import argparse
+import hashlib
+import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -23,19 +25,20 @@ from experiments.colorize.draw import (
     verdict,
 )
 from experiments.colorize.measure import run
-from experiments.colorize.networks import load
+from experiments.colorize.networks import is_of, load
 from experiments.colorize.photographs import (
     HELD_OUT,
     SHIPPED,
     Photographs,
     in_folder,
+    printable,
     read_photograph,
     shipped,
 )
 from experiments.colorize.pictures import colour_squares
 from experiments.colorize.settings import MODELS, PRESETS, SMOKE, Settings
 from experiments.colorize.whole import colorize
-from experiments.runs import keep_runs
+from experiments.runs import checkpoint_folder, keep_runs, of_settings
 
 PROGRAM = "python -m experiments.colorize"
 
@@ -66,13 +69,19 @@ def train(options: argparse.Namespace, command: str, console: Console) -> str | 
     def make(name: str, settings: Settings) -> Any:
         _, model, seed = name.split("/")
         number = int(seed.removeprefix("seed"))
-        record = run(model, settings, photographs, number, model_file(options, model, number))
+        file, checkpoints = (
+            model_file(options, model, number),
+            checkpoint_folder(path, name, settings),
+        )
+        record = run(model, settings, photographs, number, file, checkpoints)
         if record is None:
             return None
         history = {name: np.asarray(values) for name, values in record.pop("history").items()}
         return record, history
 
     runs, unfinished = keep_runs(path, wanted, make, command=command, console=console)
+    of_prefix = f"{prefix}/"
+    runs = of_settings(runs, lambda name: settings if name.startswith(of_prefix) else None, console)
     if not runs:
         return unfinished
     console.print(make_table(runs, prefix, settings.samples))
@@ -82,7 +91,7 @@ def train(options: argparse.Namespace, command: str, console: Console) -> str | 
             console.print(words)
     for seed in seeds:
         files = [model_file(options, model, seed) for model in ("cinn", "regression")]
-        if unfinished or not all(file.exists() for file in files):
+        if unfinished or not all(file.exists() and is_of(file, settings) for file in files):
             continue
         flow, regression = load(files[0], "cinn", settings), load(files[1], "regression", settings)
         made = colour_squares(flow, regression, settings, photographs, seed)
@@ -104,6 +113,13 @@ def colour_files(options: argparse.Namespace, console: Console) -> None:
     A photograph that cannot be read is reported, and the others are coloured.
     """
     settings, _ = _settings(options)
+    stems = [photograph.stem for photograph in options.colorize]
+    same = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if same:
+        raise ValueError(
+            f"--colorize: several photographs are called {', '.join(same)}, and their pictures "
+            "would replace each other; give each an --out of its own"
+        )
     file = options.checkpoint or model_file(options, "cinn", options.seeds[0])
     flow = load(file, "cinn", settings)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -137,7 +153,19 @@ def chosen(options: argparse.Namespace, console: Console) -> tuple[Settings, Pho
         return settings, shipped(validate or HELD_OUT)
     if validate:
         raise ValueError("--validate names shipped photographs; leave it or --images out")
-    return settings, in_folder(options.images, console, settings.side)
+    photographs = in_folder(options.images, console, settings.side)
+    files = {"training": photographs.training, "test": photographs.test}
+    sizes = {
+        part: [(name, file.stat().st_size) for name, file in found.items()]
+        for part, found in files.items()
+    }
+    digest = hashlib.sha256(json.dumps(sizes).encode()).hexdigest()[:12]
+    settings = replace(
+        settings,
+        photographs=f"{options.images}, {digest}",
+        held_out=tuple(map(printable, photographs.test)),
+    )
+    return settings, photographs
 
 
 def model_file(options: argparse.Namespace, model: str, seed: int) -> Path:
@@ -155,7 +183,13 @@ def _settings(options: argparse.Namespace) -> tuple[Settings, tuple[str, ...]]:
     )
     names = ("steps", "batch_size", "learning_rate", "samples", "test_patches")
     given = {name: vars(options)[name] for name in names if vars(options)[name] is not None}
-    return replace(settings, **given), validate
+    settings, one = replace(settings, **given), settings.patches_per_photograph
+    if settings.batch_size % one or settings.batch_size < 2 * one:
+        raise ValueError(
+            f"--batch-size: expected a multiple of {one} patches, as many as each photograph gives "
+            f"at a time, at least {2 * one}, got {settings.batch_size}"
+        )
+    return settings, validate
 
 
 def _prefix(options: argparse.Namespace) -> str:

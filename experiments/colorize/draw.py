@@ -1,6 +1,6 @@
 """Tables and pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ ROWS = (
 """Title, run and entry of its record."""
 
 
-def make_table(runs: dict[str, Any], prefix: str, samples: int) -> Table:
+def make_table(runs: Mapping[str, Any], prefix: str, samples: int) -> Table:
     """Tabulates the figures of all seeds, for 80 columns."""
     title = (
         "Colours of patches of the photographs held out: best-of-n RMS and energy\n"
@@ -53,14 +53,14 @@ def make_table(runs: dict[str, Any], prefix: str, samples: int) -> Table:
     return table
 
 
-def seeds_of(runs: dict[str, Any], prefix: str) -> list[int]:
+def seeds_of(runs: Mapping[str, Any], prefix: str) -> list[int]:
     """The seeds of which there are runs."""
     return sorted(
         {record["seed"] for name, record in runs.items() if name.startswith(f"{prefix}/")}
     )
 
 
-def verdict(runs: dict[str, Any], prefix: str, seed: int, samples: int) -> str | None:
+def verdict(runs: Mapping[str, Any], prefix: str, seed: int, samples: int) -> str | None:
     """How the flow stands to the others, or None if one is missing."""
     names = [f"{prefix}/{model}/seed{seed}" for model in ("cinn", "regression", "unconditional")]
     if not all(name in runs for name in names):
@@ -80,7 +80,7 @@ def verdict(runs: dict[str, Any], prefix: str, seed: int, samples: int) -> str |
     )
 
 
-def _cells(record: dict[str, Any], entry: str) -> list[str]:
+def _cells(record: Mapping[str, Any], entry: str) -> list[str]:
     found, trained = record[entry], entry == "measured"
     return [
         f"{100 * found['best_of_1']:.2f}",

@@ -55,16 +55,22 @@ class Patches:
 
 
 def run(
-    model: str, settings: Settings, photographs: Photographs, seed: int, file: Path
+    model: str,
+    settings: Settings,
+    photographs: Photographs,
+    seed: int,
+    file: Path,
+    checkpoints: Path,
 ) -> dict[str, Any] | None:
-    """Trains a model, keeps it in a file and measures it.
+    """Trains a model, measures it and keeps it in a file.
 
     Args:
         model: One of `MODELS`.
         settings: The settings.
         photographs: What to train and to test on.
         seed: Seed of everything random but the patches to measure on.
-        file: Where the trained model goes.
+        file: Where the trained model goes, in the end.
+        checkpoints: Folder of the training's checkpoints, from which it goes on.
 
     Returns:
         The record for JSON, or None if Ctrl-C ended the training.
@@ -72,8 +78,7 @@ def run(
     keys = jax.random.split(jax.random.key(seed), 4)
     training = list(photographs.training.values())
     network = build(model, settings, keys[0])
-    batches = stream(training, settings, seed)
-    data = (colours for colours, _ in batches) if model == "unconditional" else batches
+    data = stream(training, settings, seed, lightness=model != "unconditional")
     started = time.perf_counter()
     result = jinn.fit(
         keys[1],
@@ -84,12 +89,12 @@ def run(
         learning_rate=settings.learning_rate,
         ema_decay=settings.ema_decay,
         validation=None,
+        checkpoint_dir=checkpoints,
     )
     if result.interrupted:
         return None
     jax.block_until_ready(result.flow)
     seconds = time.perf_counter() - started
-    save(file, result.flow, model, settings, seed)
     test = Patches(list(photographs.test.values()), settings, seed=1)
     record = {
         "model": model,
@@ -104,9 +109,11 @@ def run(
     }
     if model == "regression":
         seen = Patches(training, settings, seed=2)
-        return record | measure_regression(result.flow, seen, test, settings.samples, seed)
-    record["measured"] = measure_flow(result.flow, test, keys[2], settings.samples)
-    record["bits_on_training"] = bits(result.flow, Patches(training, settings, seed=2))
+        record |= measure_regression(result.flow, seen, test, settings.samples, seed)
+    else:
+        record["measured"] = measure_flow(result.flow, test, keys[2], settings.samples)
+        record["bits_on_training"] = bits(result.flow, Patches(training, settings, seed=2))
+    save(file, result.flow, model, settings, seed)
     return record
 
 

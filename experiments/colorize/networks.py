@@ -89,6 +89,13 @@ def save(path: Path, trained: Any, model: str, settings: Settings, seed: int) ->
     write_archive(path, named_arrays(trained), description)
 
 
+def is_of(path: Path, settings: Settings) -> bool:
+    """Whether a file holds a model that was trained with just these settings."""
+    _, description = read_archive(path)
+    kept: Any = description["settings"]
+    return kept == plain(asdict(settings))
+
+
 def load(path: Path, model: str, settings: Settings) -> Any:
     """Reads a trained model.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import grain
 import numpy as np
@@ -18,7 +19,9 @@ KEPT_IN_MEMORY = 32
 """Decoded photographs."""
 
 
-def stream(paths: Sequence[Path], settings: Settings, seed: int) -> Iterator[Batch]:
+def stream(
+    paths: Sequence[Path], settings: Settings, seed: int, *, lightness: bool = True
+) -> Iterator[Any]:
     """Endless random patches: colours with dequantisation noise, and lightness.
 
     Each photograph that is visited gives `patches_per_photograph` patches: squares of random size
@@ -29,9 +32,10 @@ def stream(paths: Sequence[Path], settings: Settings, seed: int) -> Iterator[Bat
         paths: The photographs.
         settings: Sizes and noise.
         seed: Seed of the order and of the patches.
+        lightness: Whether batches hold it.
 
     Returns:
-        An iterator of batches (ab, L), in the networks' units.
+        An iterator of batches (ab, L) or ab, in the networks' units, that can be set back.
     """
     read = reader(settings.side, KEPT_IN_MEMORY)
 
@@ -43,8 +47,9 @@ def stream(paths: Sequence[Path], settings: Settings, seed: int) -> Iterator[Bat
         ]
         return np.stack([_augmented(patch, settings.turned, rng) for patch in patches])
 
-    def convert(patches: np.ndarray, rng: np.random.Generator) -> Batch:
-        return noisy(patches.reshape(-1, *patches.shape[-3:]), settings, rng, varied=True)
+    def convert(patches: np.ndarray, rng: np.random.Generator) -> Any:
+        batch = noisy(patches.reshape(-1, *patches.shape[-3:]), settings, rng, varied=True)
+        return batch if lightness else batch[0]
 
     visits = settings.batch_size // settings.patches_per_photograph
     data = grain.MapDataset.source(range(len(paths))).seed(seed).shuffle().repeat()

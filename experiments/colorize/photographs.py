@@ -43,7 +43,9 @@ FOLDER_SHARE = 0.1
 MOST_HELD_OUT = 50
 COLOURLESS = 2.0
 """In a picture without colour no pixel's red, green and blue differ by more than this."""
-_DAMAGED = (OSError, SyntaxError, EOFError, IndexError, struct.error)
+LONGEST = 32
+"""How many times its shorter side a picture may be long."""
+_DAMAGED = (OSError, SyntaxError, EOFError, IndexError, RuntimeError, struct.error)
 """What Pillow raises on files that are no pictures, or damaged ones."""
 
 
@@ -118,7 +120,8 @@ def in_folder(folder: Path, console: Console, side: int) -> Photographs:
         found = dict(zip(names, shown, strict=True))
     for name, fault in found.items():
         if fault:
-            console.print(f"{folder / name} is left out: {fault}", markup=False)
+            words = printable(f"{folder / name} is left out: {fault}")
+            console.print(words, markup=False)
     good = [name for name, fault in found.items() if not fault]
     if len(good) < 2:
         raise ValueError(
@@ -158,6 +161,11 @@ def read_photograph(path: Path, side: int | None = None) -> UInt8[np.ndarray, "h
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if side is not None:
+        if max(picture.size) > LONGEST * min(picture.size):
+            raise ValueError(
+                f"{path}: expected a picture that is at most {LONGEST} times as long as wide, got "
+                f"{picture.size[0]} x {picture.size[1]} pixels"
+            )
         scale = side / min(picture.size)
         width, height = (max(side, round(length * scale)) for length in picture.size)
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
@@ -171,8 +179,11 @@ def reader(side: int, kept: int) -> Callable[[Path], UInt8[np.ndarray, "height w
 
 def _as_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I") or picture.mode == "F":  # one channel of 16 or 32 bits
-        deep = picture.mode != "F"
-        pixels = np.asarray(picture, np.float32) / (257 if deep else 1)
+        pixels = np.asarray(picture, np.float32)
+        if picture.mode == "F":
+            pixels = 255 * pixels if pixels.min() >= 0 and pixels.max() <= 1 else pixels
+        elif pixels.max() > 255:  # of 16 bits
+            pixels = pixels / 257
         picture = Image.fromarray(np.rint(check_values(pixels)).astype(np.uint8))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
@@ -188,6 +199,11 @@ def _fault(path: Path, side: int) -> str | None:
     except ValueError as error:
         return str(error).removeprefix(f"{path}: ")
     return None if np.ptp(pixels, axis=-1).max() > COLOURLESS else "it has no colour"
+
+
+def printable(text: str) -> str:
+    """A file's name with what no console can print, as bytes that are no UTF-8, replaced."""
+    return text.encode(errors="replace").decode()
 
 
 def _raise(error: OSError) -> None:

@@ -4,6 +4,7 @@ The lightness is squeezed into one patch, the size that the network was trained 
 are enlarged to the photograph's own lightness: there are no tiles, and so no seams.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -63,8 +64,8 @@ def colorize(
     *,
     samples: int,
     temperature: float = 1.0,
-) -> Float[np.ndarray, "samples height width 3"]:
-    """Samples of a photograph's colours.
+) -> Iterator[Float[np.ndarray, "height width 3"]]:
+    """Samples of a photograph's colours, one after the other, as one of a large picture is large.
 
     Args:
         flow: The conditional flow, as trained.
@@ -74,12 +75,13 @@ def colorize(
         samples: How many.
         temperature: Deviation of the latent.
 
-    Returns:
+    Yields:
         sRGB in [0, 1], of the photograph's size.
     """
     lightness, _ = network_input(photograph, settings)
-    colours = decode(flow, draw_latents(flow, key, samples, temperature), lightness)
-    return to_rgb_of_lightness(to_networks(photograph)[0], colours)
+    full, _ = to_networks(photograph)
+    for colours in decode(flow, draw_latents(flow, key, samples, temperature), lightness):
+        yield to_rgb_of_lightness(full, colours)
 
 
 @jax.jit

@@ -3,7 +3,7 @@
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.arguments import at_least_one
-from experiments.digits.data import mnist, small_digits, validation_split
+from experiments.digits.data import digest, mnist, small_digits, validation_split
 from experiments.digits.measure import Judge, run
 from experiments.digits.model import make_model, number_count
 from experiments.digits.peer import missing, run_peer
 from experiments.digits.plots import draw_samples, draw_transfer
 from experiments.digits.settings import DIGITS, MNIST, Peer, Settings, peer_of, plain, smoke
-from experiments.runs import keep_runs, read_panels
+from experiments.runs import checkpoint_folder, keep_runs, of_settings, read_panels
 
 METHODS = {
     "jinn": "multi-scale",
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     if options.steps is not None:
         chosen = {name: replace(each, steps=options.steps) for name, each in chosen.items()}
-    stem = "mnist" if options.mnist else "digits"
+    stem = f"mnist-{digest(digits)}" if options.mnist else "digits"
     stem += "-smoke" * options.smoke + "-tuning" * options.tune
     path = options.out / f"{stem}.json"
     judge = cache(lambda: Judge(digits))
@@ -85,11 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seed = int(name.rpartition("seed")[2])
         if isinstance(settings, Peer):
             return run_peer(digits, judge(), settings, seed, options.peer_python)
-        return run(digits, judge(), settings, seed)
+        return run(digits, judge(), settings, seed, checkpoint_folder(path, name, settings))
 
     wanted = {f"{name}/seed{seed}": chosen[name] for seed in seeds for name in methods}
     command = shlex.join([*program.split(), *words])
     runs, unfinished = keep_runs(path, wanted, make, command=command, console=console)
+    runs = of_settings(runs, lambda name: chosen.get(name.partition("/")[0]), console)
     if runs:
         console.print(make_table(runs))
         for name, arrays in read_panels(path, runs, console).items():
@@ -100,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(unfinished)
 
 
-def make_table(runs: dict[str, dict[str, Any]]) -> Table:
+def make_table(runs: Mapping[str, Mapping[str, Any]]) -> Table:
     """Tabulates the measured figures, for 80 columns."""
     real = next(iter(runs.values()))["real"]
     title = (
@@ -130,7 +131,7 @@ def make_table(runs: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
-def _row(measured: dict[str, Any]) -> list[str]:
+def _row(measured: Mapping[str, Any]) -> list[str]:
     bits, ours = measured["bits"], "transferred" in measured
     return [
         str(measured["seed"]),

@@ -1,6 +1,7 @@
 """The digits: scikit-learn's of 8 x 8 pixels, or MNIST from files that the user has."""
 
 import gzip
+import hashlib
 import math
 import struct
 import zipfile
@@ -61,6 +62,15 @@ def _split(x: np.ndarray, y: np.ndarray, test_size: float, *, levels: int) -> Di
     return Digits(x, y, x_test, y_test, levels)
 
 
+def digest(digits: Digits) -> str:
+    """Tells these digits from others, in eight characters."""
+    found = hashlib.sha256()
+    for array in digits[:4]:
+        found.update(f"{array.dtype}{array.shape}".encode())
+        found.update(np.ascontiguousarray(array))
+    return found.hexdigest()[:8]
+
+
 def mnist(path: Path) -> Digits:
     """Reads MNIST, 256 levels.
 
@@ -92,6 +102,11 @@ def mnist(path: Path) -> Digits:
             raise ValueError(
                 f"{files[f'y_{part}']}: expected {len(x)} labels, one for each picture of "
                 f"{files[f'x_{part}']}, got {len(y)}"
+            )
+        if len(x) < 2 or len(np.unique(y)) < 2:
+            raise ValueError(
+                f"{files[f'y_{part}']}: expected pictures of two classes or more, got {len(x)} of "
+                f"{len(np.unique(y))}"
             )
     y, y_test = (arrays[name].astype(np.int64) for name in ("y_train", "y_test"))
     return Digits(arrays["x_train"], y, arrays["x_test"], y_test, levels=256)
@@ -128,10 +143,14 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             if isinstance(archive, np.ndarray):
                 raise ValueError("a single array")
             if set(_IDX_FILES) <= set(archive.files):
-                return {name: archive[name] for name in _IDX_FILES}
+                found = {name: archive[name] for name in _IDX_FILES}
+                if all(isinstance(array, np.ndarray) for array in found.values()):
+                    return found
+                raise ValueError("members that are no arrays")
             raise ValueError(", ".join(archive.files) or "no array")
         except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{path}: expected an .npz file with {wanted}, got {error}") from error
+            got = "a file of another kind" if "contains pickled" in str(error) else error
+            raise ValueError(f"{path}: expected an .npz file with {wanted}, got {got}") from error
 
 
 def _idx_file(folder: Path, name: str) -> Path:

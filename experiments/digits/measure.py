@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -82,7 +83,7 @@ class Judge:
 
 
 def run(
-    digits: Digits, judge: Judge, settings: Settings, seed: int
+    digits: Digits, judge: Judge, settings: Settings, seed: int, checkpoints: Path
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
     """Trains the flow and measures it.
 
@@ -91,6 +92,7 @@ def run(
         judge: What judges pictures.
         settings: The model and its training.
         seed: Seed of everything random.
+        checkpoints: Folder of the training's checkpoints, from which it goes on.
 
     Returns:
         The record for JSON, and the arrays of the pictures; None if Ctrl-C ended the training.
@@ -114,6 +116,7 @@ def run(
         batch_size=settings.batch_size,
         ema_decay=settings.ema_decay,
         validation=0,
+        checkpoint_dir=checkpoints,
     )
     if result.interrupted:
         return None

@@ -28,7 +28,7 @@ from jinn.flows.specification import specified
 from jinn.flows.stages import Downsample, Place, Stage, complete_stages, place_stages
 from jinn.networks.conv import ConvNet
 from jinn.networks.features import FeatureExtractor
-from jinn.networks.mlp import MLP
+from jinn.networks.mlp import MLP, named_shapes
 from jinn.networks.options import is_count
 from jinn.networks.randomness import as_key
 
@@ -183,6 +183,10 @@ def _conditioning(
         raise ValueError(
             "multiscale_flow: got a condition_shape, but no stage is conditional; let one be, or "
             "leave it out"
+        )
+    if any(0 in shape for shape in named_shapes(condition_shape).values()):
+        raise ValueError(
+            f"multiscale_flow: expected conditions of at least one element, got {condition_shape}"
         )
     if isinstance(condition_shape, dict):
         _check_maps(condition_shape, sizes, fully_connected)

@@ -33,6 +33,9 @@ def convolve(
     dtype = jnp.promote_types(x.dtype, kernel.dtype)
     x, kernel = x.astype(dtype), kernel.astype(dtype)
     batch, (height, width, channels) = x.shape[:-3], x.shape[-3:]
+    if channels == 0:
+        size = (-(-height // stride), -(-width // stride))
+        return jnp.zeros((*batch, *size, kernel.shape[-1]), dtype)
     if kernel.shape[:2] == (1, 1) and stride == 1:
         pixels = x.reshape(math.prod(batch) * height * width, channels)
         return (pixels @ kernel[0, 0]).reshape(*x.shape[:-1], kernel.shape[-1])

@@ -1,6 +1,7 @@
 """Images at half the height and width, with four times the channels."""
 
 import math
+from numbers import Real
 from typing import Literal
 
 import jax.numpy as jnp
@@ -48,6 +49,7 @@ def haar_forward(
     """
     check_haar_options(rebalance, order, "haar_forward")
     halved_shape(x.shape, "haar_forward")
+    x = _floating(x)
     y, zeros = squeeze_forward(x)
     pixels = jnp.reshape(y, (*y.shape[:-1], 2, 2, x.shape[-1]))
     bands = jnp.swapaxes(_butterflies(pixels), -3, -2) * (0.5 * rebalance)
@@ -79,6 +81,7 @@ def haar_inverse(
     """
     check_haar_options(rebalance, order, "haar_inverse")
     channels = doubled_shape(y.shape, "haar_inverse")[-1]
+    y = _floating(y)
     if order == "band":
         bands = jnp.reshape(y, (*y.shape[:-1], 2, 2, channels))
     else:
@@ -189,7 +192,7 @@ def check_haar_options(rebalance: float, order: str, name: str) -> None:
     Raises:
         ValueError: If one is out of range.
     """
-    number = isinstance(rebalance, int | float) and not isinstance(rebalance, bool)
+    number = isinstance(rebalance, Real) and not isinstance(rebalance, bool)
     if not number or not 0 < rebalance < math.inf:
         raise ValueError(f"{name}: expected a positive, finite rebalance, got {rebalance!r}")
     if order not in ("band", "channel"):
@@ -221,6 +224,10 @@ def _log_det(x: Array, averaging: bool, rebalance: float) -> float:
 def _aligned(array: np.ndarray, x: Array) -> Array:
     """An array in x's type with axes of size 1 in front."""
     return jnp.asarray(array.reshape(*[1] * (x.ndim - array.ndim), *array.shape), x.dtype)
+
+
+def _floating(x: Array) -> Array:
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.asarray(x, jnp.result_type(float))
 
 
 def _zeros(x: Array) -> Array:

@@ -27,7 +27,7 @@ class ConvNet(nnx.Module):
     a thousand images for one condition cost one convolution with V.
 
     Args:
-        in_channels: Channels of x.
+        in_channels: Channels of x; 0 makes a function of the condition alone.
         out_channels: Channels of the output.
         hidden: Channels of the hidden layers, at least one; a number is one layer.
         kernel_size: Height and width of the kernels, odd; a number, or one for each layer, of which
@@ -67,10 +67,11 @@ class ConvNet(nnx.Module):
     ) -> None:
         """See the class."""
         hidden, param_dtype = layer_widths(hidden, "ConvNet"), floating_type(param_dtype, "ConvNet")
-        if min((in_channels, out_channels, *hidden)) < 1 or not hidden:
+        least = 0 if condition_shape is not None else 1
+        if in_channels < least or min((out_channels, *hidden)) < 1 or not hidden:
             raise ValueError(
-                "ConvNet: expected in_channels >= 1, out_channels >= 1 and at least one hidden "
-                f"layer of >= 1 channels, got in_channels={in_channels}, "
+                f"ConvNet: expected in_channels >= {least}, out_channels >= 1 and at least one "
+                f"hidden layer of >= 1 channels, got in_channels={in_channels}, "
                 f"out_channels={out_channels}, hidden={hidden}"
             )
         if residual and len(set(hidden)) > 1:
