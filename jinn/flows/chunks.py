@@ -86,6 +86,7 @@ def _chunked(
     if math.prod(batch) <= most:
         return function(leaves)
     rows = most // math.prod(batch[1:])
+    chunks = -(-batch[0] // max(rows, 1))
     full = [leaf.ndim - rank == len(batch) for leaf, rank in zip(leaves, ranks, strict=True)]
     follows = [f and leaf.shape[0] == batch[0] for leaf, f in zip(leaves, full, strict=True)]
     split = [leaf for leaf, f in zip(leaves, follows, strict=True) if f]
@@ -101,13 +102,15 @@ def _chunked(
 
     if not rows:
         return jax.lax.map(evaluate, split)
-    whole = batch[0] - batch[0] % rows
-    out = jax.lax.map(evaluate, [leaf[:whole].reshape(-1, rows, *leaf.shape[1:]) for leaf in split])
-    out = jax.tree.map(lambda a: a.reshape(whole, *a.shape[2:]), out)
-    if whole == batch[0]:
-        return out
-    last = evaluate([leaf[whole:] for leaf in split])
-    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, last)
+    # Chunks of one size are one program: a few rows are evaluated twice rather than by another.
+    missing = -batch[0] % chunks
+
+    def cut(leaf: Any) -> Any:
+        whole = jnp.concatenate([leaf, leaf[batch[0] - missing :]]) if missing else leaf
+        return whole.reshape(chunks, -1, *leaf.shape[1:])
+
+    out = jax.lax.map(evaluate, [cut(leaf) for leaf in split])
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[: batch[0]], out)
 
 
 def draw_in_chunks(
@@ -145,6 +148,10 @@ def draw_in_chunks(
     across = max(1, -(-conditions // most))
     columns = -(-conditions // across)
     rows = max(1, most // max(columns, 1))
+    pieces = -(-n // rows)
+    if pieces > 1:  # of equal size, but for whole chunks
+        chunk = max(1, fewer_rows(CHUNK_ROWS, event_shape) // max(columns, 1))
+        rows = min(rows, -(-n // (pieces * chunk)) * chunk)
     if n * conditions == 0 or (n <= rows and across == 1):
         return generate(key, tuple(shape), condition)
     axes = (n, *batch) if across == 1 else (n, conditions)
