@@ -68,16 +68,26 @@ class Permute(Bijector):
             return jnp.array(self.order, int)
         return ascending(constant(self.sort_keys))
 
+    @property
+    def _reverses(self) -> bool:
+        """Whether it is a reversal, which needs no indices, nor does its gradient."""
+        return self.order == tuple(range(self.event_shape[-1]))[::-1]
+
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        y, _ = permutation_forward(x, self.permutation)
+        if self._reverses:
+            y = jnp.flip(x, -1)
+        else:
+            y, _ = permutation_forward(x, self.permutation)
         return y, zeros_log_det(x, self.event_shape)
 
     def _inverse(
         self, y: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool
     ) -> tuple[Array, Array | None]:
-        if self.sort_keys is None:
+        if self._reverses:
+            x = jnp.flip(y, -1)
+        elif self.sort_keys is None:
             x, _ = permutation_inverse(y, self.permutation)
         else:
             x, _ = permutation_forward(y, places(constant(self.sort_keys)))
