@@ -109,6 +109,7 @@ def test_nothing_modifies_its_input(bijector: Bijector) -> None:
         np.testing.assert_array_equal(x, before)
 
 
+@pytest.mark.no_type_hook
 def test_images_of_integers_and_booleans_are_real_numbers() -> None:
     for dtype in (bool, np.uint8, np.int32):
         x = jnp.ones((2, 2, 1), dtype)

@@ -103,14 +103,15 @@ def _chunked(
     if not rows:
         return jax.lax.map(evaluate, split)
     # Chunks of one size are one program: a few rows are evaluated twice rather than by another.
-    missing = -batch[0] % chunks
+    each = -(-batch[0] // chunks)
+    missing = each * chunks - batch[0]
 
     def cut(leaf: Any) -> Any:
         whole = jnp.concatenate([leaf, leaf[batch[0] - missing :]]) if missing else leaf
-        return whole.reshape(chunks, -1, *leaf.shape[1:])
+        return whole.reshape(chunks, each, *leaf.shape[1:])
 
     out = jax.lax.map(evaluate, [cut(leaf) for leaf in split])
-    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[: batch[0]], out)
+    return jax.tree.map(lambda a: a.reshape(chunks * each, *a.shape[2:])[: batch[0]], out)
 
 
 def draw_in_chunks(
