@@ -118,7 +118,8 @@ def of_settings(
     found = {}
     for name, record in runs.items():
         settings = settings_of(name)
-        if settings is not None and record["settings"] == _plain(settings):
+        written = json.loads(json.dumps(record["settings"]))  # lists for tuples
+        if settings is not None and written == _plain(settings):
             found[name] = record
     if len(found) < len(runs):
         left = len(runs) - len(found)

@@ -67,7 +67,7 @@ def digest(digits: Digits) -> str:
     found = hashlib.sha256()
     for array in digits[:4]:
         found.update(f"{array.dtype}{array.shape}".encode())
-        found.update(np.ascontiguousarray(array))
+        found.update(array.tobytes())
     return found.hexdigest()[:8]
 
 

@@ -71,7 +71,7 @@ class Permute(Bijector):
     @property
     def _reverses(self) -> bool:
         """Whether it is a reversal, which needs no indices, nor does its gradient."""
-        return self.order == tuple(range(self.event_shape[-1]))[::-1]
+        return self.order is not None and self.order == tuple(range(len(self.order)))[::-1]
 
     def _forward(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool

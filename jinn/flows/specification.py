@@ -49,7 +49,7 @@ def specified(builder: Callable[Parameters, Model]) -> Callable[Parameters, Mode
         except TypeError:
             return make(key) if is_traced(key) else fast_compiled(make)(key)
         text = json.dumps(specification)
-        flow = make(key) if is_traced(key) else _program(text)(key)
+        flow: Any = make(key) if is_traced(key) else _program(text)(key)
         flow.specification = text
         return flow
 
