@@ -106,6 +106,7 @@ def test_two_processes_write_and_go_on_and_so_does_one_on_one_device(tmp_path):
     check(run_two(tmp_path))  # of which "positioned" goes on at step 20
 
 
+@pytest.mark.thorough
 def test_an_ensemble_goes_on_where_it_was(tmp_path, monkeypatch):
     x = jax.random.normal(KEY, (200, 2))
 
@@ -126,6 +127,7 @@ def test_an_ensemble_goes_on_where_it_was(tmp_path, monkeypatch):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.thorough
 def test_kinds_of_flows_that_are_compared_have_folders_of_their_own(tmp_path):
     x = np.asarray(jax.random.normal(KEY, (300, 2)))
     for _ in range(2):

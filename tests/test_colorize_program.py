@@ -61,6 +61,7 @@ def test_the_unconditional_flow_is_as_large(preset):
     assert sizes[1] == pytest.approx(sizes[0], rel=0.03)
 
 
+@pytest.mark.thorough
 def test_the_regression_has_the_flows_feature_network(flow):
     regression = build("regression", SMOKE, KEY)
     sizes = [parameter_count(model) for model in (regression.extractor, flow.bijector.network)]

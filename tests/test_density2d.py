@@ -121,6 +121,7 @@ def stand_in(monkeypatch):
     return calls, ends
 
 
+@pytest.mark.thorough
 def test_runs_are_kept_and_shown(stand_in, tmp_path, capsys):
     calls, _ = stand_in
     arguments = ["--out", str(tmp_path), "--seed", "3", "--problem", "pinwheel", "--flow"]

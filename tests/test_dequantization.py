@@ -117,6 +117,7 @@ def test_samples_are_integers_of_the_distribution() -> None:
     np.testing.assert_allclose(frequencies, expected, atol=5 * 0.5 / math.sqrt(len(x)))
 
 
+@pytest.mark.thorough
 def test_batches_of_conditions_broadcast() -> None:
     flow = real_nvp(2, condition_dim=1, depth=1, hidden=(4,), rngs=0)
     model = Dequantized(flow, levels=LEVELS)
@@ -188,6 +189,7 @@ def test_fit_takes_uint8_and_trains_flow_and_noise_together() -> None:
     assert trained.sample(KEY, (3,)).dtype == jnp.uint8
 
 
+@pytest.mark.thorough
 def test_bound_is_differentiable_in_the_noise() -> None:
     model = image_model()
     x = jnp.full((2, 4, 4, 1), 7, jnp.uint8)

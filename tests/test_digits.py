@@ -224,6 +224,7 @@ def test_before_training_pixels_are_nearly_uncorrelated_already(digits, model):
     assert np.abs(correlations).mean() < 0.06  # 0.10 with the classes' moments left in
 
 
+@pytest.mark.thorough
 def test_the_own_class_gives_the_digit_back_and_others_give_others(digits, model):
     x, y = digits.x_test, digits.y_test
     styles = np.asarray(transfer(model, x, y))
@@ -302,6 +303,7 @@ def test_a_smoke_run_of_mnist_from_a_file(tmp_path, capsys):
     assert "nothing: expected an .npz file or a folder" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_without_flowjax_its_runs_are_left_out_and_said_so(tmp_path, monkeypatch, capsys):
     absent = str(tmp_path / "python")
     assert missing(absent) == f"{absent} cannot be run: No such file or directory"

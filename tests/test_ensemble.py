@@ -115,6 +115,7 @@ def fit_several(flow=None, **options):
     return jinn.fit_posterior(KEY, PAIRS, flow=flow or conditional(0), **OPTIONS | options)
 
 
+@pytest.mark.thorough
 def test_flows_are_trained_one_after_the_other_and_saved(tmp_path):
     posterior = fit_several(ensemble=3)
     assert isinstance(posterior.flow, Ensemble) and posterior.flow.size == 3

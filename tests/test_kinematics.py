@@ -142,6 +142,7 @@ class StandIn:
         return 0.3 * jax.random.normal(key, (*shape, *y.shape[:-1], 4))
 
 
+@pytest.mark.thorough
 def test_the_program_with_a_stand_in(monkeypatch, tmp_path, capsys):
     network = {"parameters": 1234, "training_seconds": 5.0}
     monkeypatch.setattr(comparison, "train", lambda key, problem, settings: (StandIn(), network))
@@ -177,7 +178,7 @@ def test_the_program_with_a_stand_in(monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize(
     "flow",
     [
-        pytest.param(flow, marks=() if flow == "real_nvp" else pytest.mark.slow)
+        pytest.param(flow, marks=pytest.mark.thorough if flow == "real_nvp" else pytest.mark.slow)
         for flow in PRESETS
         if flow not in ("neural_spline_flow", "maf")  # the smoke run, and the iaf's teacher
     ],

@@ -106,6 +106,7 @@ def test_networks_keep_the_bound_whatever_the_condition(network, activation):
     assert jnp.any(jnp.abs(g(x, jnp.zeros(2)) - g(x, jnp.full(2, 30.0))) > 0.1)
 
 
+@pytest.mark.thorough
 def test_conditions_have_a_batch_of_their_own():
     shape = {"a": (2,), "b": (2, 2)}
     for make, x in (

@@ -126,6 +126,7 @@ def test_losses_that_are_means_over_rows_at_first_only(loss):
     np.testing.assert_allclose(two.history["loss"], one.history["loss"], rtol=1e-4)
 
 
+@pytest.mark.thorough
 def test_continuous_flows_are_trained_on_a_mesh():
     flow = continuous_flow(2, hidden=(4,), rngs=0)
     x = DATA[0][:, :2]
@@ -134,6 +135,7 @@ def test_continuous_flows_are_trained_on_a_mesh():
     np.testing.assert_allclose(two.history["loss"], one.history["loss"], rtol=1e-4)
 
 
+@pytest.mark.thorough
 def test_data_on_a_mesh_with_explicit_axes():
     explicit = jax.make_mesh((2,), ("data",), devices=jax.devices()[:2])
     assert explicit.axis_types == (jax.sharding.AxisType.Explicit,)

@@ -111,6 +111,7 @@ def test_rows_that_cannot_be_split():
             trained(DATA, mesh=mesh(), microbatches=8)
 
 
+@pytest.mark.thorough
 def test_a_posterior_is_fitted_so():
     posterior = jinn.fit_posterior(
         KEY, DATA, steps=4, batch_size=10, microbatches=2, progress=False

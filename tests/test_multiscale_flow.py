@@ -115,6 +115,7 @@ def test_every_scale_sees_its_map():
     assert all(np.abs(part).max() > 1e-4 for part in gradient.values())
 
 
+@pytest.mark.thorough
 def test_initialization_normalizes_channels():
     x = 3.0 + 0.5 * jax.random.normal(KEY, (64, 8, 8, 3))
     flow = multiscale_flow((8, 8, 3), **SMALL | {"depth": 2})

@@ -76,6 +76,7 @@ def test_the_file_holds_no_pickle(posterior, tmp_path):
         assert array.dtype != object
 
 
+@pytest.mark.thorough
 def test_types_that_numpy_does_not_know(tmp_path):
     flow = jinn.flows.real_nvp(3, rngs=0, param_dtype=jnp.bfloat16, **OPTIONS)
     posterior = train(flow)

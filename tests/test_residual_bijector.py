@@ -59,6 +59,7 @@ def test_one_block_comes_back_or_says_where_it_does_not():
     assert jnp.isnan(x[2]).all()
 
 
+@pytest.mark.thorough
 def test_a_flow_reports_every_block():
     flow = residual_flow(2, depth=3, hidden=(8, 8), rngs=0)
     x, log_det, infos = jax.jit(lambda flow: flow.bijector.inverse_with_info(X[:, :2]))(flow)
@@ -70,7 +71,10 @@ def test_a_flow_reports_every_block():
     assert "log_prob is fast, sample is slow" in repr(flow)
 
 
-@pytest.mark.parametrize("event_dim", [10, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "event_dim",
+    [pytest.param(10, marks=pytest.mark.thorough), pytest.param(2, marks=pytest.mark.slow)],
+)
 def test_training_lowers_the_loss_and_keeps_the_bound(event_dim):
     rng = np.random.default_rng(0)
     sign = rng.choice([-1.0, 1.0], size=(2048, 1))

@@ -150,7 +150,7 @@ def take(library: str, python: str, request: dict[str, Any], exam: Exam) -> dict
 
 def run(options: argparse.Namespace, console: Console) -> Iterator[dict[str, Any]]:
     """Trains every library for every budget on every problem, with every seed."""
-    budgets = BRIEF if options.brief else BUDGETS
+    budgets = BRIEF if options.brief or options.smoke else BUDGETS
     for problem, seed in product(options.problems, options.seeds):
         try:
             exam = make_exam(problem, seed, options)
