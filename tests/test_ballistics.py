@@ -239,7 +239,7 @@ def test_training_pairs(monkeypatch):
     assert low[2] == problem.ANGLES[0] and high[2] == problem.ANGLES[1]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_short_run():
     settings = replace(smoke(PRESETS["neural_spline_flow"]), steps=20)
     outcome = comparison.run(PROBLEM, settings, Console(quiet=True))

@@ -259,7 +259,7 @@ def test_the_judge(digits):
 # --- The program ---------------------------------------------------------------------------------
 
 
-@pytest.mark.thorough
+@pytest.mark.exhaustive
 def test_a_smoke_run_of_digits(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     arguments = ["--smoke", "--out", str(tmp_path), "--method", "jinn"]

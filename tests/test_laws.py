@@ -24,6 +24,10 @@ from jinn.bijectors import (
 from jinn.bijectors.module import needs_initialization
 from jinn.bijectors.transformers import RationalQuadraticSpline
 from tests.registry import CASES
+from tests.registry_images import IMAGE_CASES
+from tests.registry_multiscale import MULTISCALE_CASES
+
+IMAGES = IMAGE_CASES | MULTISCALE_CASES
 
 AS_USERS_COMPILE = (
     "coupling affine",
@@ -32,7 +36,6 @@ AS_USERS_COMPILE = (
     "real_nvp 5|3 learned_orthogonal",
     "graph, nested",
     "residual",
-    "continuous_flow 2|0 residual",
     "maf 3|2",
 )
 """Slow tests in float64, which are compiled with all of XLA's optimizations."""
@@ -41,15 +44,21 @@ AS_USERS_COMPILE = (
 def _cases() -> list[Any]:
     """Every case twice: float32 with the type hook, and float64 without it.
 
-    The tests that are run by default hold the first case of every class, in float32.
+    The tests that are run by default hold the first case of every class, in float32; the thorough
+    ones all cases in float32, and in float64 the first of every class and all images.
     """
     cases: list[Any] = []
     kinds: set[type[Bijector]] = set()
     for name, case in CASES.items():
-        rest = [pytest.mark.thorough] if case.kind in kinds else []
+        first = case.kind not in kinds
         kinds.add(case.kind)
-        cases.append(pytest.param(name, "float32", marks=rest))
-        kind = pytest.mark.slow if name in AS_USERS_COMPILE else pytest.mark.thorough
+        cases.append(pytest.param(name, "float32", marks=[] if first else [pytest.mark.thorough]))
+        if name in AS_USERS_COMPILE:
+            kind = pytest.mark.slow
+        elif first or name in IMAGES:
+            kind = pytest.mark.thorough
+        else:
+            kind = pytest.mark.exhaustive
         cases.append(pytest.param(name, "float64", marks=[pytest.mark.no_type_hook, kind]))
     return cases
 

@@ -204,7 +204,7 @@ def test_maps_of_a_known_posterior():
 # --- The program ---------------------------------------------------------------------------------
 
 
-@pytest.mark.thorough
+@pytest.mark.exhaustive
 def test_the_program(quick, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     arguments = ["--smoke", "--out", str(tmp_path)]
