@@ -165,11 +165,12 @@ def draw(path: Path, results: Results) -> None:
                 if result["case"] == case and library in result["median_seconds"]
             ]
             if points:
-                axis.loglog(*zip(*points, strict=True), f"C{i}o-", label=library)
+                axis.semilogx(*zip(*points, strict=True), f"C{i}o-", label=library)
         depths = sorted({result["depth"] for result in results})
         axis.set_xticks(depths, list(map(str, depths)))
         axis.minorticks_off()
         axis.set(title=case, xlabel="depth")
+        axis.set_ylim(bottom=0)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel("seconds to trace and compile")
     axes[0, 0].legend(frameon=False, fontsize=8)

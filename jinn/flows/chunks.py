@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jinn.bijectors.shapes import Shape, batch_shape, event_size
+from jinn.bijectors.shapes import Shape, batch_shape, event_ranks, event_size
 from jinn.functional.loop import varying_like
 
 DRAWN_ROWS = 65536
@@ -45,7 +45,7 @@ def map_chunks(
     """
     batch = batch_shape(x, event_shape)
     leaves, treedef = jax.tree.flatten((x, condition))
-    ranks = [*_ranks(event_shape), *_ranks(condition_shape)]
+    ranks = [*event_ranks(event_shape), *event_ranks(condition_shape)]
     most = fewer_rows(CHUNK_ROWS, event_shape)
 
     def at_once(leaves: list[Any]) -> Any:
@@ -190,10 +190,3 @@ def _take(condition: Any, shape: Shape | None, batch: tuple[int, ...], rows: Arr
         return condition.reshape(condition.shape[len(own) :])
     places = jnp.unravel_index(rows, batch)[len(batch) - len(own) :]
     return condition[tuple(i * (size > 1) for i, size in zip(places, own, strict=True))]
-
-
-def _ranks(shape: Shape | None) -> list[int]:
-    """Number of axes of each leaf of an event or condition, in the order of the leaves."""
-    if shape is None:
-        return []
-    return [len(shape[name]) for name in sorted(shape)] if isinstance(shape, dict) else [len(shape)]

@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 from jinn.bijectors.base import Bijector
 from jinn.bijectors.container import member_condition
+from jinn.bijectors.mesh_axes import on_automatic_axes
 from jinn.bijectors.shapes import batch_shape, check_condition, check_sample_shape, match_batch
 from jinn.distributions.base import Distribution
 from jinn.flows.chunks import draw_in_chunks, map_chunks
@@ -111,6 +112,10 @@ class Flow(nnx.Module):
         return result
 
     def _log_prob(self, x: Any, condition: Any, key: jax.Array | None) -> Array:
+        events = (x, self.event_shape), (condition, self.condition_shape)
+        return on_automatic_axes(Flow._log_prob_of_rows, (self, x, condition, key), *events)
+
+    def _log_prob_of_rows(self, x: Any, condition: Any, key: jax.Array | None) -> Array:
         def evaluate(x: Any, condition: Any) -> Array:
             z, log_det = self.bijector.forward_and_log_det(
                 x, member_condition(self.bijector, condition), key=key
@@ -157,14 +162,18 @@ class Flow(nnx.Module):
         return result
 
     def _sample(self, key: jax.Array, condition: Any, shape: tuple[int, ...]) -> Any:
-        def transform(z: Any, condition: Any) -> Any:
-            return self.bijector.inverse(z, member_condition(self.bijector, condition))
+        def draw(self: Flow, key: jax.Array, condition: Any) -> Any:
+            def transform(z: Any, condition: Any) -> Any:
+                return self.bijector.inverse(z, member_condition(self.bijector, condition))
 
-        def generate(key: jax.Array, shape: tuple[int, ...], condition: Any) -> Any:
-            z = self._sample_base(key, shape, condition)
-            return self._map(transform, z, condition, event_shape=self.base.event_shape)
+            def generate(key: jax.Array, shape: tuple[int, ...], condition: Any) -> Any:
+                z = self._sample_base(key, shape, condition)
+                return self._map(transform, z, condition, event_shape=self.base.event_shape)
 
-        return self._in_chunks(generate, key, shape, condition)
+            return self._in_chunks(generate, key, shape, condition)
+
+        events = condition, self.condition_shape
+        return on_automatic_axes(draw, (self, key, condition), events, lead=len(shape))
 
     def sample_and_log_prob(
         self,
@@ -203,18 +212,23 @@ class Flow(nnx.Module):
         log_det_key: jax.Array | None,
         shape: tuple[int, ...],
     ) -> tuple[Any, Array]:
-        def transform(z: Any, condition: Any) -> tuple[Any, Array]:
-            x, log_det = self.bijector.inverse_and_log_det(
-                z, member_condition(self.bijector, condition), key=log_det_key
-            )
-            return x, self._base_log_prob(z, condition) - log_det
+        def draw(self: Flow, key: jax.Array, condition: Any, log_det_key: Any) -> tuple[Any, Array]:
+            def transform(z: Any, condition: Any) -> tuple[Any, Array]:
+                x, log_det = self.bijector.inverse_and_log_det(
+                    z, member_condition(self.bijector, condition), key=log_det_key
+                )
+                return x, self._base_log_prob(z, condition) - log_det
 
-        def generate(key: jax.Array, shape: tuple[int, ...], condition: Any) -> tuple[Any, Array]:
-            z = self._sample_base(key, shape, condition)
-            shape_of_z = self.base.event_shape
-            return self._map(transform, z, condition, event_shape=shape_of_z, key=log_det_key)
+            def generate(key: jax.Array, shape: tuple[int, ...], condition: Any) -> Any:
+                z = self._sample_base(key, shape, condition)
+                shape_of_z = self.base.event_shape
+                return self._map(transform, z, condition, event_shape=shape_of_z, key=log_det_key)
 
-        return self._in_chunks(generate, key, shape, condition)
+            return self._in_chunks(generate, key, shape, condition)
+
+        operands = (self, key, condition, log_det_key)
+        events = condition, self.condition_shape
+        return on_automatic_axes(draw, operands, events, lead=len(shape))
 
     def _check_condition(self, condition: Any) -> Any:
         return check_condition(condition, self.condition_shape, "Flow", None)

@@ -105,8 +105,12 @@ def on_circle(evaluate: Evaluate, x: Array, bound: float, *raw: Array) -> tuple[
 
 
 def _along_one_axis(evaluate: Evaluate, x: Array, *raw: Array) -> tuple[Array, Array]:
-    """Evaluate with all elements along one axis: a short last one takes a CPU ten times as long."""
-    if x.ndim < 2 or any(parameter.shape[1:] != x.shape for parameter in raw):
+    """Evaluate with all elements along one axis: a short last one takes a CPU ten times as long.
+
+    Axes along a mesh with explicit axes stay, since JAX joins only some of them.
+    """
+    alike = all(parameter.shape[1:] == x.shape for parameter in raw)
+    if x.ndim < 2 or not alike or any(any(jax.typeof(a).sharding.spec) for a in (x, *raw)):
         return evaluate(x, *raw)
     flat = [parameter.reshape(parameter.shape[0], -1) for parameter in raw]
     y, log_slope = evaluate(x.reshape(-1), *flat)

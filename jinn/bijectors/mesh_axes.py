@@ -1,0 +1,48 @@
+"""Events on meshes with explicit axes: what is computed with them is divided by JAX."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec, auto_axes
+
+from jinn.bijectors.shapes import Shape, event_ranks
+
+
+def on_automatic_axes(
+    function: Callable[..., Any],
+    operands: tuple[Any, ...],
+    *events: tuple[Any, Shape | None],
+    lead: int = 0,
+) -> Any:
+    """Call `function(*operands)`, explicit axes of a mesh made automatic within.
+
+    Arrays on a mesh that `jax.make_mesh` makes have the axes that split them in their types, and
+    JAX refuses what it cannot divide without being told how. What is returned is split along its
+    batch axes as the events are.
+
+    Args:
+        function: A pure function of arrays that returns arrays with the leading and batch axes.
+        operands: Pytrees, all that it computes with.
+        *events: Events or conditions among the operands, each with the shape of one; None with
+            None.
+        lead: Number of axes in front of the batch axes of what is returned.
+
+    Returns:
+        What the function returns.
+    """
+    split = [leaf for leaf in jax.tree.leaves(operands) if _is_split(leaf)]
+    if not split:
+        return function(*operands)
+    axes: list[Any] = []  # from the last batch axis
+    for event, shape in events:
+        for leaf, rank in zip(jax.tree.leaves(event), event_ranks(shape), strict=True):
+            own = list(jax.typeof(leaf).sharding.spec)[: leaf.ndim - rank][::-1]
+            axes += [None] * (len(own) - len(axes))
+            axes[: len(own)] = [a or b for a, b in zip(axes, own, strict=False)]
+    mesh, spec = jax.typeof(split[0]).sharding.mesh, PartitionSpec(*[None] * lead, *axes[::-1])
+    return auto_axes(function, out_sharding=NamedSharding(mesh, spec))(*operands)
+
+
+def _is_split(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and any(jax.typeof(leaf).sharding.spec)
