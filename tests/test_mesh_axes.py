@@ -77,10 +77,11 @@ def test_bijectors_alone(mesh):
     coupling = Coupling(
         (3,), mask=half_mask(3), transformer=spline, condition_shape=shape, hidden=(4,), rngs=0
     )
-    condition = {"a": Y[0], "b": jnp.ones(8)}  # of one observation, and of each row
-    check(
-        lambda b, x, c: b.forward_and_log_det(x, {**condition, "b": c}), coupling, mesh, X, Y[:, 0]
-    )
+
+    def run(coupling: Coupling, x: Any, rows: Any) -> Any:
+        return coupling.forward_and_log_det(x, {"a": Y[0], "b": rows})
+
+    check(run, coupling, mesh, X, Y[:, 0])
 
 
 def test_images(mesh):

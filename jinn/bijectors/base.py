@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from jinn.bijectors.mesh_axes import on_automatic_axes
+from jinn.bijectors.mesh_axes import apply
 from jinn.bijectors.shapes import (
     Shape,
     as_event,
@@ -213,7 +213,7 @@ class Bijector(nnx.Module, abc.ABC):
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         x, condition = self._check(x, condition, self.event_shape, "x")
-        return self._run_public(x, condition, key, with_log_det=True, inverse=False)
+        return apply(self, x, condition, key, with_log_det=True, inverse=False)
 
     @final
     def inverse_and_log_det(
@@ -233,7 +233,7 @@ class Bijector(nnx.Module, abc.ABC):
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         y, condition = self._check(y, condition, self.event_shape_out, "y")
-        return self._run_public(y, condition, key, with_log_det=True, inverse=True)
+        return apply(self, y, condition, key, with_log_det=True, inverse=True)
 
     @final
     def forward(self, x: Any, condition: Any = None) -> Any:
@@ -250,7 +250,7 @@ class Bijector(nnx.Module, abc.ABC):
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         x, condition = self._check(x, condition, self.event_shape, "x")
-        return self._run_public(x, condition, None, with_log_det=False, inverse=False)[0]
+        return apply(self, x, condition, None, with_log_det=False, inverse=False)[0]
 
     @final
     def inverse(self, y: Any, condition: Any = None) -> Any:
@@ -267,7 +267,7 @@ class Bijector(nnx.Module, abc.ABC):
             ValueError: If a shape is wrong, or a condition is missing or unexpected.
         """
         y, condition = self._check(y, condition, self.event_shape_out, "y")
-        return self._run_public(y, condition, None, with_log_det=False, inverse=True)[0]
+        return apply(self, y, condition, None, with_log_det=False, inverse=True)[0]
 
     @final
     def log_det(self, x: Any, condition: Any = None, *, key: jax.Array | None = None) -> Array:
@@ -337,20 +337,6 @@ class Bijector(nnx.Module, abc.ABC):
         condition = check_condition(condition, self.condition_shape, name, event_dtype(x))
         shape = self.condition_shape
         return match_batch(x, condition, event_shape, shape, name, argument), condition
-
-    def _run_public(
-        self, x: Any, condition: Any, key: jax.Array | None, *, with_log_det: bool, inverse: bool
-    ) -> tuple[Any, Any]:
-        """`_apply` without its report, for events on any mesh."""
-
-        def run(bijector: Bijector, x: Any, condition: Any, key: Any) -> tuple[Any, Any]:
-            options = {"with_log_det": with_log_det, "inverse": inverse}
-            return bijector._apply(x, condition, key=key, **options)[:2]
-
-        events = (x, self.event_shape_out if inverse else self.event_shape)
-        return on_automatic_axes(
-            run, (self, x, condition, key), events, (condition, self.condition_shape)
-        )
 
     def _apply(
         self, x: Any, condition: Any, *, key: jax.Array | None, with_log_det: bool, inverse: bool

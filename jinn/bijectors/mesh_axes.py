@@ -6,7 +6,39 @@ from typing import Any
 import jax
 from jax.sharding import NamedSharding, PartitionSpec, auto_axes
 
-from jinn.bijectors.shapes import Shape, event_ranks
+from jinn.bijectors.shapes import Shape
+
+
+def apply(
+    bijector: Any,
+    x: Any,
+    condition: Any,
+    key: jax.Array | None,
+    *,
+    with_log_det: bool,
+    inverse: bool,
+) -> tuple[Any, Any]:
+    """Map checked events in one direction, on any mesh.
+
+    Args:
+        bijector: A bijector.
+        x: Events of the direction, with the call's batch.
+        condition: Conditions, or None.
+        key: A JAX key for a stochastic log-determinant, or None.
+        with_log_det: Whether the log-determinant is wanted.
+        inverse: Whether the direction is the inverse.
+
+    Returns:
+        The image, and the log-determinant or None.
+    """
+
+    def run(bijector: Any, x: Any, condition: Any, key: Any) -> tuple[Any, Any]:
+        options = {"with_log_det": with_log_det, "inverse": inverse}
+        return bijector._apply(x, condition, key=key, **options)[:2]
+
+    events = (x, bijector.event_shape_out if inverse else bijector.event_shape)
+    conditions = (condition, bijector.condition_shape)
+    return on_automatic_axes(run, (bijector, x, condition, key), events, conditions)
 
 
 def on_automatic_axes(
@@ -46,3 +78,17 @@ def on_automatic_axes(
 
 def _is_split(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array) and any(jax.typeof(leaf).sharding.spec)
+
+
+def event_ranks(shape: Shape | None) -> list[int]:
+    """Number of axes of each leaf of an event or condition, in the order of the leaves.
+
+    Args:
+        shape: Shape of one event or condition, or None for no condition.
+
+    Returns:
+        The numbers; none for None.
+    """
+    if shape is None:
+        return []
+    return [len(shape[name]) for name in sorted(shape)] if isinstance(shape, dict) else [len(shape)]

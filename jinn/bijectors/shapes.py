@@ -391,17 +391,3 @@ def event_size(shape: Shape) -> int:
     """
     sizes = shape.values() if isinstance(shape, dict) else [shape]
     return sum(math.prod(size) for size in sizes)
-
-
-def event_ranks(shape: Shape | None) -> list[int]:
-    """Number of axes of each leaf of an event or condition, in the order of the leaves.
-
-    Args:
-        shape: Shape of one event or condition, or None for no condition.
-
-    Returns:
-        The numbers; none for None.
-    """
-    if shape is None:
-        return []
-    return [len(shape[name]) for name in sorted(shape)] if isinstance(shape, dict) else [len(shape)]

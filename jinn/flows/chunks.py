@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from jinn.bijectors.shapes import Shape, batch_shape, event_ranks, event_size
+from jinn.bijectors.mesh_axes import event_ranks
+from jinn.bijectors.shapes import Shape, batch_shape, event_size
 from jinn.functional.loop import varying_like
 
 DRAWN_ROWS = 65536
