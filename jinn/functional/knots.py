@@ -105,7 +105,7 @@ def on_circle(evaluate: Evaluate, x: Array, bound: float, *raw: Array) -> tuple[
 
 
 def _along_one_axis(evaluate: Evaluate, x: Array, *raw: Array) -> tuple[Array, Array]:
-    """Evaluate with all elements along one axis: a short last one takes a CPU ten times as long.
+    """Evaluate with all elements along one axis: XLA does not vectorise a last one of size 1.
 
     Axes along a mesh with explicit axes stay, since JAX joins only some of them.
     """
